@@ -1,0 +1,267 @@
+"""The connector interface: one class per platform, small capabilities, refusals written once.
+
+`PlatformConnector` answers the whole documented interface. What a connector does not declare is refused here with
+`UnsupportedCapability`, so no connector writes a refusal and every documented method can be called on every one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from peft_studio.errors import UnsupportedCapability
+from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Resource
+from peft_studio.training_config import TrainingConfig
+
+
+class PlatformConnector(ABC):
+    """One platform. Subclass a capability below rather than this, unless you set the flags by hand."""
+
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    description: ClassVar[str]
+    version: ClassVar[str]
+
+    supports_training: ClassVar[bool] = False
+    supports_inference: ClassVar[bool] = False
+    supports_registry: ClassVar[bool] = False
+    supports_tracking: ClassVar[bool] = False
+
+    @abstractmethod
+    async def connect(self, credentials: Mapping[str, str]) -> bool:
+        """Open the connection and check the credentials. Raises `InvalidCredentials` or `ConnectionFailed`."""
+
+    @abstractmethod
+    async def disconnect(self) -> Any:
+        """Let everything go. Safe to call twice; jobs on the platform go on."""
+
+    async def verify_connection(self) -> bool:
+        """True while the platform answers and knows us. The default trusts `connect`."""
+        return True
+
+    def get_required_credentials(self) -> list[str]:
+        """Keys that `connect` cannot do without."""
+        return []
+
+    def validate_config(self, config: TrainingConfig) -> Any:
+        """Refuse, with `InvalidConfig`, what this platform cannot honour. The default accepts everything."""
+
+    # Training.
+
+    async def submit_job(self, config: TrainingConfig) -> str:
+        """Start the job and return the platform's id of it. `config.tag` names whatever is created for it."""
+        self._refuse("training", "run jobs")
+
+    async def get_job_status(self, job_id: str) -> JobStatus:
+        """Ask the platform. Raises `JobNotFound`, and `ConnectionFailed` when it cannot be asked."""
+        self._refuse("training", "run jobs")
+
+    async def cancel_job(self, job_id: str) -> bool:
+        """Stop the job for good; True when it is stopped or was over already."""
+        self._refuse("training", "cancel jobs")
+
+    async def pause_job(self, job_id: str) -> bool:
+        """Stop at a checkpoint, to be resumed later."""
+        self._refuse("training", "pause jobs")
+
+    async def resume_job(self, job_id: str) -> bool:
+        """Go on from the last checkpoint."""
+        self._refuse("training", "resume jobs")
+
+    def stream_logs(self, job_id: str) -> AsyncIterator[str]:
+        """Log lines from the first one; ends when the job ends."""
+        self._refuse("training", "stream logs")
+
+    def stream_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """The event log after sequence number `after`; ends when the job ends. Offered by worker-based connectors."""
+        self._refuse("training", "stream events")
+
+    async def find_job(self, tag: str) -> str | None:
+        """The id of the job that was submitted with `tag`, or None when the platform knows none."""
+        self._refuse("training", "find jobs by tag")
+
+    async def get_metrics(self, job_id: str) -> list[Mapping[str, Any]]:
+        """Metrics of a job or run, oldest first."""
+        self._refuse("training", "report metrics")
+
+    async def fetch_artifact(self, job_id: str) -> bytes:
+        """The adapter folder as the bytes of a tar archive, for small adapters. See `download_artifact`."""
+        self._refuse("training", "fetch artifacts")
+
+    async def download_artifact(self, job_id: str, destination: Path) -> Path:
+        """Stream the adapter folder to `destination`, verified. Raises `ArtifactNotFound`."""
+        self._refuse("training", "download artifacts")
+
+    async def list_resources(self) -> list[Resource]:
+        """What can be had now."""
+        self._refuse("training", "list resources")
+
+    async def get_pricing(self, resource_id: str) -> PricingInfo:
+        """What a resource costs now."""
+        self._refuse("training", "price resources")
+
+    # Registry and tracking.
+
+    async def upload_artifact(self, path: str, metadata: Mapping[str, Any]) -> str:
+        """Upload a file or an adapter folder; returns its id or address there."""
+        self._refuse("registry", "store artifacts")
+
+    async def search_models(self, query: str) -> list[ModelInfo]:
+        """Models that match."""
+        self._refuse("registry", "search models")
+
+    async def get_model_metadata(self, model_id: str) -> ModelInfo:
+        """What the registry knows of one model."""
+        self._refuse("registry", "describe models")
+
+    async def download_model(self, model_id: str, destination: Path) -> Path:
+        """Stream a model's files to `destination`, verified."""
+        self._refuse("registry", "download models")
+
+    async def start_run(self, config: Mapping[str, Any]) -> str:
+        """Open a run and return its id."""
+        self._refuse("tracking", "track runs")
+
+    async def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+        """Record metrics of one step."""
+        self._refuse("tracking", "track runs")
+
+    async def log_text(self, run_id: str, text: str) -> None:
+        """Record a line of console output."""
+        self._refuse("tracking", "track runs")
+
+    async def finish_run(self, run_id: str, status: JobStatus) -> None:
+        """Close the run."""
+        self._refuse("tracking", "track runs")
+
+    # Inference.
+
+    async def deploy_model(self, model_id: str, **options: Any) -> str:
+        """Serve a model and return the deployment's id."""
+        self._refuse("inference", "serve models")
+
+    async def get_endpoint_url(self, deployment_id: str) -> str:
+        """Where the deployment answers."""
+        self._refuse("inference", "serve models")
+
+    async def invoke_endpoint(self, deployment_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask the deployment."""
+        self._refuse("inference", "serve models")
+
+    async def list_deployments(self) -> list[Deployment]:
+        """Every deployment of the account."""
+        self._refuse("inference", "serve models")
+
+    async def stop_deployment(self, deployment_id: str) -> bool:
+        """Stop serving, and paying."""
+        self._refuse("inference", "serve models")
+
+    async def get_deployment_metrics(self, deployment_id: str) -> Mapping[str, Any]:
+        """Requests, latency and cost as the platform reports them."""
+        self._refuse("inference", "report on deployments")
+
+    def _refuse(self, capability: str, verb: str) -> NoReturn:
+        raise UnsupportedCapability(
+            f"{self.name} does not {verb}",
+            remedy=f"list those that might: peft-studio connectors list --feature {capability}",
+        )
+
+
+class TrainingConnector(PlatformConnector):
+    """A platform that runs jobs."""
+
+    supports_training: ClassVar[bool] = True
+
+    @abstractmethod
+    async def submit_job(self, config: TrainingConfig) -> str: ...
+
+    @abstractmethod
+    async def get_job_status(self, job_id: str) -> JobStatus: ...
+
+    @abstractmethod
+    async def cancel_job(self, job_id: str) -> bool: ...
+
+    @abstractmethod
+    def stream_logs(self, job_id: str) -> AsyncIterator[str]: ...
+
+    @abstractmethod
+    async def download_artifact(self, job_id: str, destination: Path) -> Path: ...
+
+    @abstractmethod
+    async def list_resources(self) -> list[Resource]: ...
+
+    @abstractmethod
+    async def get_pricing(self, resource_id: str) -> PricingInfo: ...
+
+    async def fetch_artifact(self, job_id: str) -> bytes:
+        """The adapter folder as the bytes of an uncompressed tar archive, built on `download_artifact`."""
+        from peft_studio.artifacts import pack
+
+        with tempfile.TemporaryDirectory(prefix="peft-studio-") as folder:
+            return pack(await self.download_artifact(job_id, Path(folder) / "artifact"))
+
+
+class RegistryConnector(PlatformConnector):
+    """A platform that keeps models and adapters."""
+
+    supports_registry: ClassVar[bool] = True
+
+    @abstractmethod
+    async def upload_artifact(self, path: str, metadata: Mapping[str, Any]) -> str: ...
+
+    @abstractmethod
+    async def search_models(self, query: str) -> list[ModelInfo]: ...
+
+    @abstractmethod
+    async def get_model_metadata(self, model_id: str) -> ModelInfo: ...
+
+    @abstractmethod
+    async def download_model(self, model_id: str, destination: Path) -> Path: ...
+
+
+class TrackingConnector(PlatformConnector):
+    """A platform that records runs."""
+
+    supports_tracking: ClassVar[bool] = True
+
+    @abstractmethod
+    async def start_run(self, config: Mapping[str, Any]) -> str: ...
+
+    @abstractmethod
+    async def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None: ...
+
+    @abstractmethod
+    async def log_text(self, run_id: str, text: str) -> None: ...
+
+    @abstractmethod
+    async def finish_run(self, run_id: str, status: JobStatus) -> None: ...
+
+    @abstractmethod
+    async def get_metrics(self, job_id: str) -> list[Mapping[str, Any]]: ...
+
+    @abstractmethod
+    async def upload_artifact(self, path: str, metadata: Mapping[str, Any]) -> str: ...
+
+
+class InferenceConnector(PlatformConnector):
+    """A platform that serves models."""
+
+    supports_inference: ClassVar[bool] = True
+
+    @abstractmethod
+    async def deploy_model(self, model_id: str, **options: Any) -> str: ...
+
+    @abstractmethod
+    async def get_endpoint_url(self, deployment_id: str) -> str: ...
+
+    @abstractmethod
+    async def invoke_endpoint(self, deployment_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    @abstractmethod
+    async def list_deployments(self) -> list[Deployment]: ...
+
+    @abstractmethod
+    async def stop_deployment(self, deployment_id: str) -> bool: ...

@@ -1,0 +1,131 @@
+"""The values that cross the connector interface. All are frozen; None means "unknown", never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+
+class JobStatus(StrEnum):
+    """What is known of a job. A platform that cannot be asked is not a status: it raises `ConnectionFailed`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the job will not change by itself any more."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+@frozen(kw_only=True)
+class Resource:
+    """A machine or hardware flavour that a job can run on."""
+
+    id: str
+    name: str
+    gpu_type: str | None = None
+    gpu_count: int = 0
+    #: Memory of one GPU, GiB.
+    vram_gb: float | None = None
+    cpu_cores: int | None = None
+    #: Main memory, GiB.
+    ram_gb: float | None = None
+    #: None when the platform does not say.
+    available: bool | None = None
+    region: str | None = None
+
+
+def _exact_decimal(value: Decimal | int | str | float | None) -> Decimal | None:
+    return value if value is None or isinstance(value, Decimal) else Decimal(str(value))
+
+
+@frozen(kw_only=True)
+class PricingInfo:
+    """What a resource costs."""
+
+    resource_id: str | None = None
+    #: Price of one hour, in `currency`.
+    hourly_rate: Decimal | None = field(default=None, converter=_exact_decimal)
+    #: ISO 4217.
+    currency: str = "USD"
+    #: Smallest time that is billed, seconds.
+    billing_increment: int | None = None
+    #: Price of one GiB of storage for one hour, in `currency`.
+    storage_gb_hourly_rate: Decimal | None = field(default=None, converter=_exact_decimal)
+    #: When the price was read, UTC.
+    as_of: datetime | None = None
+    #: Where it comes from: a platform's endpoint, or a setting of the user.
+    source: str | None = None
+
+
+@frozen(kw_only=True)
+class ModelInfo:
+    """A model or adapter in a registry."""
+
+    id: str
+    name: str
+    base_model: str | None = None
+    author: str | None = None
+    license: str | None = None
+    description: str | None = None
+    downloads: int | None = None
+    #: Total size of the files, bytes.
+    size_bytes: int | None = None
+    created: datetime | None = None
+    url: str | None = None
+    tags: tuple[str, ...] = field(default=(), converter=tuple)
+
+
+@frozen(kw_only=True)
+class Deployment:
+    """An endpoint that serves a model."""
+
+    id: str
+    status: str
+    url: str | None = None
+    model_id: str | None = None
+
+
+@frozen(kw_only=True)
+class JobEvent:
+    """One line of a job's append-only event log.
+
+    `sequence` starts at 1 and rises by one; a reader resumes after the last one it has. `type` is one of
+    state, phase, log, start, step, eval, checkpoint, artifact; the fields in `data` are those of
+    docs/reference/events.md.
+    """
+
+    sequence: int
+    time: datetime
+    type: str
+    data: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Problem:
+    """One fault in something that was given to us: what is wrong, where, and what may have been meant."""
+
+    message: str
+    field: str | None = None
+    file: Path | None = None
+    #: Line in `file`, from 1.
+    line: int | None = None
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        place = "" if self.file is None else f"{self.file}: "
+        if self.line is not None:
+            place += f"line {self.line}: "
+        hint = "" if self.suggestion is None else f" (did you mean {self.suggestion!r}?)"
+        return f"{place}{self.message}{hint}"

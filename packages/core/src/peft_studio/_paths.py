@@ -1,0 +1,43 @@
+"""Where things are kept on this machine: four directories, decided here alone.
+
+`PEFT_STUDIO_HOME` puts all four under one directory, for tests, containers and tools that embed the core. The
+environment is read at each call, so that such a tool can set it after the import. Nothing is created here; whoever
+writes a file makes its directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HOME_VARIABLE = "PEFT_STUDIO_HOME"
+
+
+def data_dir() -> Path:
+    """What the user would miss: the ledger, job folders, adapters."""
+    return _directory("data")
+
+
+def state_dir() -> Path:
+    """What is remembered between two commands and may be lost: which plugins failed, locks, logs."""
+    return _directory("state")
+
+
+def config_dir() -> Path:
+    """What the user writes: settings.toml."""
+    return _directory("config")
+
+
+def cache_dir() -> Path:
+    """What can be made again."""
+    return _directory("cache")
+
+
+def _directory(kind: str) -> Path:
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser().absolute() / kind
+    from platformdirs import PlatformDirs
+
+    directory: Path = getattr(PlatformDirs("peft-studio", appauthor=False), f"user_{kind}_path")
+    return directory

@@ -77,9 +77,40 @@ _HOME = {
     "TrainingConfig": "training_config",
 }
 
-__all__ = [  # noqa: PLE0604 -- ruff cannot see that every key is a string
+__all__ = [
+    "ArtifactNotFound",
+    "BrokenConnector",
+    "CapacityError",
+    "ConnectionFailed",
+    "ConnectorManager",
+    "ConnectorNotFound",
+    "ConnectorRegistry",
+    "Deployment",
+    "InferenceConnector",
+    "InsufficientCreditsError",
+    "InvalidConfig",
+    "InvalidCredentials",
+    "JobEvent",
+    "JobNotFound",
+    "JobStatus",
+    "Ledger",
+    "ModelInfo",
+    "NotEnoughMemory",
+    "PeftStudioError",
+    "PlatformConnector",
+    "PlatformError",
+    "PricingInfo",
+    "Problem",
+    "RateLimitError",
+    "RegistryConnector",
+    "Resource",
+    "TrackingConnector",
+    "TrainingConfig",
+    "TrainingConnector",
+    "UnsupportedCapability",
     "__version__",
-    *_HOME,
+    "hookimpl",
+    "load_config",
 ]
 
 

@@ -103,15 +103,17 @@ def names(default: Any, *, help: str, words: Sequence[str] = (), single: bool = 
 
 def complaints(instance: Any) -> list[tuple[str, str]]:
     """Every broken rule of `instance`, as (field name, complaint)."""
-    found = []
-    for attribute in attrs.fields(type(instance)):
-        value = getattr(instance, attribute.name)
-        if value is None and attribute.metadata["is_optional"]:
-            continue
-        complaint = attribute.metadata["rule"](value)
-        if complaint is not None:
-            found.append((attribute.name, f"{attribute.name} {complaint}, not {_shown(value)}"))
-    return found
+    told = [(field.name, complaint(field, getattr(instance, field.name))) for field in attrs.fields(type(instance))]
+    return [(name, message) for name, message in told if message is not None]
+
+
+def complaint(field: attrs.Attribute[Any], value: Any) -> str | None:
+    """What is wrong with `value` for that field, or None."""
+    if value is None and field.metadata["is_optional"]:
+        return None
+    converted = field.converter(value) if callable(field.converter) else value
+    broken = field.metadata["rule"](converted)
+    return None if broken is None else f"{field.name} {broken}, not {_shown(value)}"
 
 
 def _field(

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import attrs
 
-from peft_studio._settings import choice, complaints, duration, flag, integer, money, names, real, text
+from peft_studio._settings import choice, complaint, complaints, duration, flag, integer, money, names, real, text
 from peft_studio.errors import InvalidConfig
 from peft_studio.models import Problem
 
@@ -88,7 +88,12 @@ class TrainingConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain data; unknown keys and missing ones are refused by name, with what may be meant."""
         known = {attribute.name: attribute for attribute in attrs.fields(cls)}
-        problems = [_unknown_key(key, list(known)) for key in values if key not in known]
+        problems = []
+        for key, value in values.items():
+            if key not in known:
+                problems.append(_unknown_key(key, list(known)))
+            elif message := complaint(known[key], value):
+                problems.append(Problem(field=key, message=message))
         problems += [
             Problem(field=name, message=f"{name} is missing")
             for name, attribute in known.items()

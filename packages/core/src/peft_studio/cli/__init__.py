@@ -1,0 +1,128 @@
+"""The command line. Commands load when they are used, so that `--version` and `--help` cost next to nothing."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from peft_studio import __version__
+
+#: name -> (module, one line of help). Everything else of a command is in its module.
+COMMANDS = {
+    "run": ("run", "Fine-tune an adapter as a config file says."),
+    "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
+    "connectors": ("connectors", "List, describe and check connectors."),
+}
+
+#: What an exit code means; `docs/reference/cli.md` shows the table.
+EXIT_CODES = {
+    0: "done",
+    1: "an error that has no code of its own",
+    2: "wrong usage of the command line",
+    3: "a config, dataset or file that cannot be used",
+    4: "credentials missing or refused",
+    5: "the platform could not be reached",
+    6: "the platform refused",
+    7: "the job failed",
+    8: "there is no artifact",
+    9: "no such job or connector",
+    10: "an installed connector is broken",
+    11: "the job was paused or cancelled before it was done",
+    130: "interrupted",
+}
+JOB_FAILED, JOB_STOPPED, INTERRUPTED = 7, 11, 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used; plugins' commands are found when nothing else has the name."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Our own commands, then those of plugins."""
+        return [*COMMANDS, *(name for name in _plugin_commands() if name not in COMMANDS)]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command, imported now; one of a plugin activates that plugin."""
+        if name in COMMANDS:
+            command: click.Command = getattr(import_module(f"peft_studio.cli.{COMMANDS[name][0]}"), name)
+            return command
+        return self._from_plugin(name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line each, from the tables: nothing is imported for the help."""
+        rows = [(name, help) for name, (_, help) in COMMANDS.items()]
+        rows += [(name, help) for name, help in _plugin_commands().items() if name not in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown command is told what might have been meant."""
+        name = arguments[0]
+        if self.get_command(context, name) is None:
+            context.fail(_unknown(name, self.list_commands(context)))
+        return super().resolve_command(context, arguments)
+
+    def _from_plugin(self, name: str) -> click.Command | None:
+        if name not in _plugin_commands():
+            return None
+        from peft_studio.registry import ConnectorRegistry
+
+        ConnectorRegistry().add_commands(self, name)
+        return self.commands.get(name)
+
+
+def _plugin_commands() -> dict[str, str]:
+    """Commands that installed plugins announce in their connector.json, with their help; imports no plugin."""
+    from peft_studio.registry import ConnectorRegistry
+
+    return ConnectorRegistry().commands()
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    if name in ("demo", "chat"):
+        return f"{name!r} comes with the local connector: pip install 'peft-studio[local]'"
+    near = get_close_matches(name, known, n=1)
+    return f"no such command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="peft-studio")
+def root() -> None:
+    """Fine-tune an adapter anywhere, through one interface."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with one of `EXIT_CODES`."""
+    try:
+        code: Any = root.main(arguments, prog_name="peft-studio", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing more to say, and nothing to say it to.
+        sys.stdout = None  # type: ignore[assignment]  # keeps the interpreter from flushing into the closed pipe
+        code = 1
+    except Exception as error:
+        code = _report(error)
+    sys.exit(code)
+
+
+def _report(error: Exception) -> int:
+    """Tell one of our errors in a sentence and its remedy; anything else is a bug of ours and keeps its traceback."""
+    from peft_studio.errors import PeftStudioError
+
+    if not isinstance(error, PeftStudioError):
+        raise error
+    click.echo(f"{click.style('Error:', fg='red')} {error}", err=True)
+    if error.remedy:
+        click.echo(f"  try: {error.remedy}", err=True)
+    return error.exit_code

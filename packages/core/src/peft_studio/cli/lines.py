@@ -1,0 +1,65 @@
+"""A job's events as plain lines, the same in a pipe, in `jobs logs` and in a file."""
+
+from __future__ import annotations
+
+from peft_studio.cli.output import short_duration
+from peft_studio.models import JobEvent
+
+_PHASES = {
+    "loading_model": "loading the base model",
+    "converting_model": "converting the base model (once; kept for the next time)",
+    "reading_dataset": "reading the dataset",
+    "training": "training",
+    "saving": "saving the adapter",
+}
+
+
+class LineWriter:
+    """Turns events into lines; remembers how many steps there are."""
+
+    def __init__(self) -> None:
+        self._total_steps: int | None = None
+
+    def line(self, event: JobEvent) -> str | None:
+        """The line for an event, or None for one that a reader need not see."""
+        data = event.data
+        match event.type:
+            case "log":
+                return str(data["message"])
+            case "phase":
+                name = data["name"]
+                detail = f": {data['detail']}" if data.get("detail") else ""
+                return f"{_PHASES.get(name, name)}{detail}"
+            case "start":
+                self._total_steps = data["total_steps"]
+                return describe_start(event)
+            case "step":
+                return self._step(event)
+            case "eval":
+                return f"validation at step {data['step']}  loss {data['loss']:.4f}"
+            case "checkpoint":
+                return f"checkpoint at step {data['step']}"
+            case "state":
+                reason = f": {data['reason']}" if data.get("reason") else ""
+                return f"job {data['status']}{reason}"
+        return None
+
+    def _step(self, event: JobEvent) -> str:
+        data = event.data
+        total = "" if self._total_steps is None else f"/{self._total_steps}"
+        left = "" if data.get("seconds_left") is None else f"  {short_duration(data['seconds_left'])} left"
+        return (
+            f"step {data['step']}{total}  loss {data['loss']:.4f}  lr {data['learning_rate']:.2e}"
+            f"  {data['tokens_per_second']:.0f} tokens/s{left}"
+        )
+
+
+def describe_start(event: JobEvent) -> str:
+    """What is about to be trained, in a line."""
+    data = event.data
+    share = 100 * data["trainable_parameters"] / data["total_parameters"]
+    return (
+        f"{data['examples']} examples, {data['total_steps']} steps; {data['algorithm']} trains"
+        f" {data['trainable_parameters']:,} of {data['total_parameters']:,} parameters ({share:.2f} %)"
+        f" on {data['device']} in {data['dtype']}"
+    )

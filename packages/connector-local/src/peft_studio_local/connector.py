@@ -9,11 +9,11 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from peft_studio._paths import data_dir
 from peft_studio.artifacts import copy_verified
 from peft_studio.connector import TrainingConnector
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound, PlatformError
 from peft_studio.models import JobEvent, JobStatus, PricingInfo, Resource
-from peft_studio._paths import data_dir
 from peft_studio.training_config import TrainingConfig
 from peft_studio_local import __version__, launch, observe
 from peft_studio_local.resources import machine_resources
@@ -138,7 +138,7 @@ class LocalConnector(TrainingConnector):
         return folder
 
     async def _until_stopped(self, folder: JobFolder) -> None:
-        while folder.is_alive():
+        while folder.is_alive():  # noqa: ASYNC110 -- the job is another process: there is no event to wait for
             await asyncio.sleep(observe.POLL)
 
 

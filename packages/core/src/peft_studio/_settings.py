@@ -6,6 +6,7 @@ the help text, so that the docs, the CLI and the checks read the same line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -56,7 +57,7 @@ def real(
     """A number, within limits; a whole number is fine."""
 
     def rule(value: Any) -> str | None:
-        if not isinstance(value, float) or value != value or value in (float("inf"), float("-inf")):
+        if not isinstance(value, float) or not math.isfinite(value):
             return "must be a number"
         if above is not None and value <= above:
             return f"must be more than {above:g}"

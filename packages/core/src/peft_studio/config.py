@@ -90,7 +90,7 @@ def _parse_yaml(file: Path, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, Loader=_yaml_loader())
+        return yaml.load(text, Loader=_yaml_loader())  # noqa: S506 -- a SafeLoader with two mends
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
         raise InvalidConfig(f"{file}: {line}not valid YAML", why=error.problem) from None

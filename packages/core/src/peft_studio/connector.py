@@ -46,7 +46,7 @@ class PlatformConnector(ABC):
         """Keys that `connect` cannot do without."""
         return []
 
-    def validate_config(self, config: TrainingConfig) -> Any:
+    def validate_config(self, config: TrainingConfig) -> Any:  # noqa: B027 -- accepting everything is the default
         """Refuse, with `InvalidConfig`, what this platform cannot honour. The default accepts everything."""
 
     # Training.

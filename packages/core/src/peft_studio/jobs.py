@@ -1,7 +1,7 @@
 """Jobs as a user knows them: submitted once, followed from anywhere, with one id whatever the platform.
 
-The ledger keeps a copy of each job's events. Following a job first tells what is known, then asks the connector for what
-came after: nothing is lost and nothing is told twice, however often the viewer goes away.
+The ledger keeps a copy of each job's events. Following a job first tells what is known, then asks the connector for
+what came after: nothing is lost and nothing is told twice, however often the viewer goes away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from peft_studio.errors import ArtifactNotFound, ConnectionFailed, InvalidConfig, PlatformError
+from peft_studio.errors import ArtifactNotFound, ConnectionFailed, PlatformError
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobEvent, JobStatus
 from peft_studio.training_config import TrainingConfig
@@ -39,7 +39,7 @@ class Jobs:
         platform_id = await self._manager.submit_job(connector, attrs.evolve(config, provider=connector))
         return self._ledger.job(platform_id)
 
-    async def list(self) -> list[JobRecord]:
+    async def list_jobs(self) -> list[JobRecord]:
         """Every job, newest first; those that may still change are asked about."""
         for job in self._ledger.jobs():
             if job.status in (JobStatus.PENDING, JobStatus.RUNNING):
@@ -90,8 +90,6 @@ class Jobs:
         job = await self.get(id)
         if job.platform_id is None:
             raise ArtifactNotFound(f"job {job.id} never reached {job.connector}, so it has no adapter")
-        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-            raise InvalidConfig(f"{destination} is not an empty folder", remedy="choose a new folder")
         await self._connect(job.connector)
         return Path(await self._manager.download_artifact(job.connector, job.platform_id, destination))
 

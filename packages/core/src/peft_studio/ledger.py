@@ -59,6 +59,12 @@ CREATE TABLE events (
 """
 
 
+_SELECT_JOBS = """
+SELECT id, connector, platform_id, status, reason, resumable, unreachable_since, created, base_model, cost, config
+FROM jobs
+"""
+
+
 @frozen(kw_only=True)
 class JobRecord:
     """What is known of a job without asking anybody."""
@@ -180,7 +186,9 @@ class Ledger:
 
     def record_unreachable(self, id: str) -> None:
         """The platform could not be asked. The status stays what it was."""
-        self._db.execute("UPDATE jobs SET unreachable_since = coalesce(unreachable_since, ?) WHERE id = ?", (_now(), id))
+        self._db.execute(
+            "UPDATE jobs SET unreachable_since = coalesce(unreachable_since, ?) WHERE id = ?", (_now(), id)
+        )
 
     # Events.
 
@@ -213,7 +221,9 @@ class Ledger:
         if version == _SCHEMA_VERSION:
             return
         if version > _SCHEMA_VERSION:
-            raise PeftStudioError(f"the ledger {self.path} was written by a newer peft-studio", remedy="upgrade peft-studio")
+            raise PeftStudioError(
+                f"the ledger {self.path} was written by a newer peft-studio", remedy="upgrade peft-studio"
+            )
         self._db.execute("PRAGMA journal_mode = WAL")
         self.path.chmod(0o600)
         with self._transaction() as db:
@@ -250,17 +260,14 @@ class Ledger:
         )
 
     def _jobs(self, clause: str, parameters: tuple[str, ...]) -> list[JobRecord]:
-        columns = (
-            "id, connector, platform_id, status, reason, resumable, unreachable_since, created, base_model, cost, config"
-        )
-        with closing(self._db.execute(f"SELECT {columns} FROM jobs {clause}", parameters)) as rows:
+        with closing(self._db.execute(_SELECT_JOBS + clause, parameters)) as rows:
             return [_job_record(row) for row in rows]
 
 
 def _job_record(row: tuple[Any, ...]) -> JobRecord:
-    id, connector, platform_id, status, reason, resumable, unreachable, created, base_model, cost, config = row
+    job_id, connector, platform_id, status, reason, resumable, unreachable, created, base_model, cost, config = row
     return JobRecord(
-        id=id,
+        id=job_id,
         connector=connector,
         platform_id=platform_id,
         status=JobStatus(status),

@@ -46,7 +46,7 @@ class Resource:
     region: str | None = None
 
 
-def _exact_decimal(value: Decimal | int | str | float | None) -> Decimal | None:
+def _exact_decimal(value: Decimal | float | str | None) -> Decimal | None:
     return value if value is None or isinstance(value, Decimal) else Decimal(str(value))
 
 

@@ -67,7 +67,9 @@ class TrainingConfig:
     dtype: str = choice(DTYPES, "auto", help="precision of the computation; float32 is the exact mode")
     validation_split: float = real(0.0, minimum=0, below=1, help="share of the examples kept back for validation")
     eval_steps: int | None = integer(None, minimum=1, help="optimizer steps between validations; else once an epoch")
-    checkpoint_steps: int | None = integer(None, minimum=1, help="optimizer steps between checkpoints; else once an epoch")
+    checkpoint_steps: int | None = integer(
+        None, minimum=1, help="optimizer steps between checkpoints; else once an epoch"
+    )
     seed: int = integer(42, minimum=0, help="seed of data order, initial weights and dropout")
 
     provider: str | None = text(None, help="connector to run on")
@@ -75,8 +77,12 @@ class TrainingConfig:
     experiment_tracker: tuple[str, ...] = names((), single=True, help="trackers that get the metrics")
     project_name: str | None = text(None, help="project at the trackers, and part of the job's name")
     output_dir: str | None = text(None, help="folder that gets the adapter; must be new or empty")
-    max_duration: float | None = duration(None, help='longest run, seconds or "90m", "2h"; then it stops with a checkpoint')
-    max_cost: Decimal | None = money(None, help="highest total cost, US dollars; then it stops with a checkpoint")
+    max_duration: float | None = duration(
+        None, help='longest run, seconds or "90m", "2h"; then it stops with a checkpoint'
+    )
+    max_cost: Decimal | None = money(  # noqa: RUF009 -- makes a field, as the others do
+        None, help="highest total cost, US dollars; then it stops with a checkpoint"
+    )
     tag: str | None = text(None, help="unique name of this submission; set by ConnectorManager, names the resource")
 
     def __attrs_post_init__(self) -> None:
@@ -137,7 +143,8 @@ _OTHER_WORDS = {
     "finetuning_type": "algorithm", "peft_type": "algorithm", "model_name_or_path": "base_model",
     "model": "base_model", "dataset": "dataset_path", "datasets": "dataset_path", "lr": "learning_rate",
     "per_device_train_batch_size": "batch_size", "micro_batch_size": "batch_size", "num_train_epochs": "num_epochs",
-    "n_epochs": "num_epochs", "epochs": "num_epochs", "lr_scheduler": "lr_scheduler_type", "max_length": "max_seq_length",
+    "n_epochs": "num_epochs", "epochs": "num_epochs", "lr_scheduler": "lr_scheduler_type",
+    "max_length": "max_seq_length",
     "sequence_len": "max_seq_length", "cutoff_len": "max_seq_length", "sample_packing": "packing",
     "val_size": "validation_split", "val_set_size": "validation_split", "save_steps": "checkpoint_steps",
     "bf16": "dtype", "fp16": "dtype", "load_in_4bit": "quantization", "load_in_8bit": "quantization",

@@ -1,8 +1,8 @@
 """The supervisor: owns one job's training process, from start to a final state with a reason.
 
-It is small and imports nothing heavy, so that its first words are in the log a moment after the submission. It turns what
-the trainer says into numbered events, passes on requests to pause or cancel, and keeps the limits of time and money.
-When it dies, the trainer's standard input ends, and the trainer ends with it.
+It is small and imports nothing heavy, so that its first words are in the log a moment after the submission. It turns
+what the trainer says into numbered events, passes on requests to pause or cancel, and keeps the limits of time and
+money. When it dies, the trainer's standard input ends, and the trainer ends with it.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ class Supervisor:
                 copy_verified(self._folder.artifact, output)
                 self._say(f"adapter in {output}")
         except (PeftStudioError, OSError) as error:
-            reason = f"trained, but the adapter could not be put into {output}: {error}; it is in {self._folder.artifact}"
+            reason = (
+                f"trained, but the adapter could not be put into {output}: {error}; it is in {self._folder.artifact}"
+            )
             self._fail(reason, resumable=False)
             return
         self._state(JobStatus.COMPLETED)

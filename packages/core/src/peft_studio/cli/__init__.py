@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from peft_studio import __version__
+
+if TYPE_CHECKING:
+    from peft_studio.registry import ConnectorRegistry
 
 #: name -> (module, one line of help). Everything else of a command is in its module.
 COMMANDS = {
@@ -37,7 +41,7 @@ JOB_FAILED, JOB_STOPPED, INTERRUPTED = 7, 11, 130
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is used; plugins' commands are found when nothing else has the name."""
+    """Imports a command's module when the command is used; a plugin's when nothing of ours has the name."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Our own commands, then those of plugins."""
@@ -52,8 +56,8 @@ class LazyGroup(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """One line each, from the tables: nothing is imported for the help."""
-        rows = [(name, help) for name, (_, help) in COMMANDS.items()]
-        rows += [(name, help) for name, help in _plugin_commands().items() if name not in COMMANDS]
+        rows = [(name, line) for name, (_, line) in COMMANDS.items()]
+        rows += [(name, line) for name, line in _plugin_commands().items() if name not in COMMANDS]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -67,19 +71,25 @@ class LazyGroup(click.Group):
         return super().resolve_command(context, arguments)
 
     def _from_plugin(self, name: str) -> click.Command | None:
-        if name not in _plugin_commands():
-            return None
-        from peft_studio.registry import ConnectorRegistry
-
-        ConnectorRegistry().add_commands(self, name)
+        for plugin, command in _registry().commands():
+            if command.name == name:
+                for outcome in _registry().ask("peft_studio_cli", only=plugin, group=self):
+                    if outcome.error is not None:
+                        raise outcome.error
         return self.commands.get(name)
+
+
+@cache
+def _registry() -> ConnectorRegistry:
+    """One scan of the installed plugins per process."""
+    from peft_studio.registry import ConnectorRegistry
+
+    return ConnectorRegistry()
 
 
 def _plugin_commands() -> dict[str, str]:
     """Commands that installed plugins announce in their connector.json, with their help; imports no plugin."""
-    from peft_studio.registry import ConnectorRegistry
-
-    return ConnectorRegistry().commands()
+    return {command.name: command.help for _, command in _registry().commands()}
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -109,9 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing more to say, and nothing to say it to.
-        sys.stdout = None  # type: ignore[assignment]  # keeps the interpreter from flushing into the closed pipe
+        sys.stdout = None  # keeps the interpreter from flushing into the closed pipe
         code = 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- told in a sentence where it is ours, raised again where it is not
         code = _report(error)
     sys.exit(code)
 

@@ -57,7 +57,7 @@ def list_jobs(as_json: bool) -> None:
     with Ledger() as ledger:
         found = ledger.jobs()
         if any(job.status in (JobStatus.PENDING, JobStatus.RUNNING) for job in found):
-            found = _with_jobs(ledger, lambda service: service.list())
+            found = _with_jobs(ledger, lambda service: service.list_jobs())
     if as_json:
         print_json([_summary(job) for job in found])
     elif not found:
@@ -104,7 +104,9 @@ def logs(id: str, follow: bool, after: int, as_json: bool) -> None:
 
     def tell(event: Any) -> None:
         if as_json:
-            print_json_line({"sequence": event.sequence, "time": _precise(event.time), "type": event.type, **event.data})
+            print_json_line(
+                {"sequence": event.sequence, "time": _precise(event.time), "type": event.type, **event.data}
+            )
         elif (line := lines.line(event)) is not None:
             click.echo(line)
 
@@ -263,4 +265,6 @@ def _precise(time: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return stamp(value) if hasattr(value, "isoformat") else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        stamp(value) if hasattr(value, "isoformat") else str(value).lower() if isinstance(value, bool) else str(value)
+    )

@@ -28,7 +28,9 @@ def plot_loss(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
     axes.plot(positions, _running_mean(losses), color="#08519c", linewidth=2, label="training, running mean")
     checks = [row for row in rows if row["type"] == "eval"]
     if checks:
-        axes.plot([row["step"] for row in checks], [row["loss"] for row in checks], "o-", color="#d94801", label="validation")
+        axes.plot(
+            [row["step"] for row in checks], [row["loss"] for row in checks], "o-", color="#d94801", label="validation"
+        )
     axes.set(xlabel="optimizer step", ylabel="loss (cross-entropy per token, nats)", ylim=(0, None))
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.25)

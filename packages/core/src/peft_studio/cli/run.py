@@ -21,7 +21,9 @@ from peft_studio.training_config import TrainingConfig
 
 @click.command()
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
-@click.option("--on", "connector", metavar="NAME", help="Connector to run on.  [default: the config's provider, or local]")
+@click.option(
+    "--on", "connector", metavar="NAME", help="Connector to run on.  [default: the config's provider, or local]"
+)
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the adapter; new or empty.")
 @click.option("--set", "overrides", metavar="NAME=VALUE", multiple=True, help="Override a field of the config.")
 @click.option("--detach", is_flag=True, help="Start the job and return; follow it with `jobs logs ID --follow`.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
@@ -87,10 +87,8 @@ class LiveView:
         self._live.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._live.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._live.__exit__(*raised)
 
     def show(self, event: JobEvent) -> None:
         """Take the event in and redraw."""
@@ -137,7 +135,7 @@ def sparkline(values: list[float], width: int) -> str:
     """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest."""
     if len(values) > width:
         edges = [round(index * len(values) / width) for index in range(width + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(values), max(values)
     if high == low:
         return _BLOCKS[0] * len(values)

@@ -1,0 +1,130 @@
+"""`peft-studio connectors`: what is installed, what it can do, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from peft_studio.cli.output import json_option, print_json, print_table
+from peft_studio.records import FEATURES, Severity, State
+from peft_studio.registry import ConnectorRegistry
+
+if TYPE_CHECKING:
+    from peft_studio.records import ConnectorRecord, Finding
+
+_COLOURS = {
+    State.ACTIVE: "green",
+    State.BROKEN: "red",
+    State.AMBIGUOUS: "red",
+    State.DISABLED: "yellow",
+}
+_SEVERITY_COLOURS = {Severity.FAULT: "red", Severity.WARNING: "yellow", Severity.ADVICE: "cyan"}
+BROKEN = 10
+
+
+def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names for the shell's completion."""
+    return [record.name for record in ConnectorRegistry().list() if record.name.startswith(incomplete)]
+
+
+name_argument = click.argument("name", shell_complete=_complete_name)
+
+
+@click.group()
+def connectors() -> None:
+    """List, describe and check connectors."""
+
+
+@connectors.command("list")
+@click.option("--feature", type=click.Choice(FEATURES), help="Only those that do this.")
+@json_option
+def list_connectors(feature: str | None, as_json: bool) -> None:
+    """Every installed connector. Imports none of them."""
+    registry = ConnectorRegistry()
+    records = registry.list() if feature is None else registry.by_feature(feature)
+    if as_json:
+        print_json([record.to_dict() for record in records])
+    elif not records:
+        click.echo("no connectors are installed; the local one: pip install 'peft-studio[local]'", err=True)
+    else:
+        print_table(("NAME", "STATE", "FEATURES", "DISTRIBUTION"), [_row(record) for record in records])
+        for record in records:
+            for problem in record.problems:
+                _tell_finding(problem, prefix=f"{record.name}: ", err=True)
+
+
+@connectors.command()
+@name_argument
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """One connector, described from its connector.json. Does not import it."""
+    record = ConnectorRegistry().describe(name)
+    if as_json:
+        print_json(_details(record))
+        return
+    for label, value in _details(record).items():
+        if value not in (None, [], {}):
+            click.echo(f"{label:18} {_shown(value)}")
+
+
+@connectors.command()
+@name_argument
+@json_option
+def check(name: str, as_json: bool) -> int:
+    """Import a connector and say exactly what to mend, if anything."""
+    registry = ConnectorRegistry()
+    findings = registry.check(name)
+    record = registry.describe(name)
+    if as_json:
+        print_json({**record.to_dict(), "findings": [_finding(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            _tell_finding(finding)
+        if record.is_usable:
+            click.echo(f"{click.style('ok', fg='green')} {name}  {', '.join(record.features)}")
+    return 0 if record.is_usable else BROKEN
+
+
+def _row(record: ConnectorRecord) -> tuple[str, ...]:
+    state = click.style(str(record.state), fg=_COLOURS.get(record.state))
+    origin = " ".join(part for part in (record.distribution, record.version) if part)
+    return record.name, state, ", ".join(record.features) or "-", origin or "-"
+
+
+def _details(record: ConnectorRecord) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        **record.to_dict(),
+        "description": record.description,
+        "entry_point": record.entry_point,
+    }
+    manifest = record.manifest
+    if manifest is not None:
+        details |= {
+            "credentials": [field.key for field in manifest.credentials],
+            "settings": [field.key for field in manifest.settings],
+            "commands": [command.name for command in manifest.commands],
+            "hosts": list(manifest.hosts),
+            "documentation_url": manifest.documentation_url,
+        }
+    return details
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "stage": finding.stage,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def _tell_finding(finding: Finding, prefix: str = "", *, err: bool = False) -> None:
+    severity = click.style(str(finding.severity), fg=_SEVERITY_COLOURS[finding.severity])
+    click.echo(f"{severity}: {prefix}{finding.message}", err=err)
+    if finding.remedy:
+        click.echo(f"  try: {finding.remedy}", err=err)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

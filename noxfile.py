@@ -156,8 +156,10 @@ def torch_for_this_machine(session: nox.Session) -> list[str]:
     if session.venv_backend != "uv":
         return [cpu]
     probe = ("uv", "pip", "install", "--dry-run", "--quiet", "--no-deps", cpu)
-    answer = session.run(*probe, silent=True, log=False, success_codes=range(3))
-    return [cpu, "--torch-backend=cpu"] if "error:" in str(answer) else [cpu]
+    if "error:" not in str(session.run(*probe, silent=True, log=False, success_codes=range(3))):
+        return [cpu]
+    session.log(f"no index or folder (PIP_FIND_LINKS) that pip is told of has {cpu}: asking PyTorch's own index")
+    return [cpu, "--torch-backend=cpu"]
 
 
 def has_nvidia_gpu() -> bool:

@@ -1,7 +1,7 @@
 """Which plugins failed last time, so that a list can show it without importing them again.
 
-A small JSON file in the state directory. Each failure is kept with a fingerprint of what it depended on: the version of
-core, the plugin's files, and the directory that it is installed in. Once any of these changes, the failure is forgotten.
+A small JSON file in the state directory. Each failure is kept with a fingerprint of what it depended on: the version
+of core, the plugin's files, and the directory that it is installed in. Once any of these changes, it is forgotten.
 The file is worth nothing by itself: one that cannot be read or written is reported to the log and done without.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ class FailureMemory:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False, encoding="utf-8") as draft:
                 json.dump(entries, draft, indent=1)
-            os.replace(draft.name, self._file)
+            Path(draft.name).replace(self._file)
         except OSError as error:
             _log.warning("%s cannot be written (%s); the next run will not show this failure", self._file, error)
 
@@ -88,7 +87,9 @@ def _key(plugin: Plugin) -> str:
 
 
 def _is_entry(entry: Any) -> bool:
-    texts = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("stage", "problem", "fingerprint"))
+    texts = isinstance(entry, dict) and all(
+        isinstance(entry.get(key), str) for key in ("stage", "problem", "fingerprint")
+    )
     return texts and entry["stage"] in set(Stage) and isinstance(entry.get("remedy"), str | None)
 
 

@@ -49,7 +49,7 @@ def normalized(name: str) -> str:
 
 
 def _in_order(path: Sequence[str] | None) -> Iterator[Any]:
-    """Distributions by directory in path order, and inside a directory in an order that the file system cannot change."""
+    """Distributions by directory in path order; inside a directory in an order that is the same everywhere."""
     options = {} if path is None else {"path": [str(Path(entry)) for entry in path]}
     by_directory: dict[str, list[Any]] = {}
     for distribution in importlib_metadata.distributions(**options):
@@ -71,7 +71,9 @@ def _claim(distribution: Any, group: str) -> Claim:
         text = distribution.read_text("entry_points.txt")
         if not text or group not in text:
             return Claim(name, version, location)
-        entries = tuple((entry.name, entry.value.strip()) for entry in distribution.entry_points if entry.group == group)
+        entries = tuple(
+            (entry.name, entry.value.strip()) for entry in distribution.entry_points if entry.group == group
+        )
     except (OSError, ValueError, TypeError) as error:
         return Claim(name, version, location, fault=f"its entry_points.txt cannot be read ({error})")
     try:

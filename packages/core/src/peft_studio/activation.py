@@ -90,7 +90,9 @@ def disagreements(plugin: Plugin, manifest: Manifest | None, connector: type) ->
         same = name in (None, plugin.name)
         return [] if same else [_disagrees("name", "the entry point", plugin.name, place, name)]
     pairs = [(field, getattr(manifest, field), getattr(connector, field, None)) for field in ("name", "display_name")]
-    found = [_disagrees(field, "connector.json", mine, place, its) for field, mine, its in pairs if its not in (None, mine)]
+    found = [
+        _disagrees(field, "connector.json", mine, place, its) for field, mine, its in pairs if its not in (None, mine)
+    ]
     declared = features_of(connector)
     for feature in FEATURES:
         mine, its = feature in manifest.features.names, feature in declared

@@ -11,7 +11,7 @@ CORE = "peft-studio"
 
 
 def version_fault(plugin: Plugin, manifest: Manifest | None) -> Finding | None:
-    """The fault of a plugin that was made for another version of core, told from its metadata and manifest."""
+    """The fault of a plugin that was made for another version of core; None when it fits."""
     for line in plugin.requires:
         if line.lower().startswith("peft") and (fault := _requirement_fault(plugin, line)) is not None:
             return fault
@@ -20,7 +20,7 @@ def version_fault(plugin: Plugin, manifest: Manifest | None) -> Finding | None:
     newer = manifest.api_version > API_VERSION
     return Finding(
         stage=Stage.VERSION,
-        message=f"connector.json asks for version {manifest.api_version} of the plugin interface; this is {API_VERSION}",
+        message=f"connector.json asks for plugin interface {manifest.api_version}, and this is {API_VERSION}",
         remedy=f"pip install --upgrade {CORE if newer else plugin.distribution}",
     )
 
@@ -32,7 +32,9 @@ def _requirement_fault(plugin: Plugin, line: str) -> Finding | None:
         requirement = Requirement(line)
     except InvalidRequirement as error:
         remedy = f"report it to the author of {plugin.distribution}"
-        return Finding(stage=Stage.VERSION, message=f"its requirement {line!r} cannot be read", remedy=remedy, cause=error)
+        return Finding(
+            stage=Stage.VERSION, message=f"its requirement {line!r} cannot be read", remedy=remedy, cause=error
+        )
     if normalized(requirement.name) != CORE:
         return None
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):

@@ -1,6 +1,6 @@
 """Scan: which distributions claim to be a connector, and where their modules lie. Imports no third-party code.
 
-Two different distributions that claim one name are both kept; who may use the name is decided by policy, never by order.
+Two different distributions that claim one name are both kept; who may use it is decided by policy, never by order.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def missing_module(plugin: Plugin, package: ModuleSpec | None) -> Finding | None
     """The fault of an entry point that leads nowhere, told from the files alone."""
     remedy = f"reinstall it: pip install --force-reinstall {plugin.distribution}"
     if package is None:
-        return _fault(f"its entry point names the module {plugin.value}, but there is no package {plugin.package}", remedy)
+        return _fault(
+            f"its entry point names the module {plugin.value}, but there is no package {plugin.package}", remedy
+        )
     name, spec = plugin.package, package
     for part in plugin.value.split(".")[1:]:
         name = f"{name}.{part}"

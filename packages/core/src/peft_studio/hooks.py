@@ -93,7 +93,9 @@ class Hooks:
         if (options["specname"] or name) not in self.names:
             return [] if options["optionalhook"] else [self._misspelt(options["specname"] or name)]
         if options["wrapper"] or options["hookwrapper"]:
-            return [_fault(f"{name} is a hook wrapper; hooks are called one by one here", "write a plain hook function")]
+            return [
+                _fault(f"{name} is a hook wrapper; hooks are called one by one here", "write a plain hook function")
+            ]
         return self._argument_faults(options["specname"] or name, function)
 
     def _misspelt(self, name: str) -> Finding:
@@ -102,15 +104,19 @@ class Hooks:
         return _fault(f"{name} is marked as a hook, but there is no hook of that name", remedy)
 
     def _argument_faults(self, name: str, function: FunctionType) -> list[Finding]:
-        documented = [argument for argument in inspect.signature(getattr(hookspecs, name)).parameters]
+        documented = list(inspect.signature(getattr(hookspecs, name)).parameters)
         faults = []
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name == "self":
                 continue
             if parameter.name not in documented or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                faults.append(_fault(f"{name} asks for {parameter}, which the hook does not pass", _fits(name, documented)))
+                faults.append(
+                    _fault(f"{name} asks for {parameter}, which the hook does not pass", _fits(name, documented))
+                )
             elif parameter.default is not parameter.empty:
-                faults.append(_fault(f"{name} gives {parameter.name} a default, so it is never passed", "drop the default"))
+                faults.append(
+                    _fault(f"{name} gives {parameter.name} a default, so it is never passed", "drop the default")
+                )
         return faults
 
 

@@ -23,7 +23,7 @@ from peft_studio.records import FEATURES, Finding, Severity, Stage
 
 FILE_NAME = "connector.json"
 
-#: Version of the plugin interface: the major version of core. It rises only with a change that old plugins cannot follow.
+#: Version of the plugin interface: core's major version. It rises only when old plugins cannot follow.
 API_VERSION = 0
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -122,7 +122,7 @@ class Manifest:
 
 
 def read(package: ModuleSpec | None) -> bytes | None:
-    """The bytes of the package's connector.json, or None when there is none. Raises OSError for one that is unreadable."""
+    """The bytes of the package's connector.json, or None when there is none. Raises OSError when it is unreadable."""
     loader = getattr(package, "loader", None)
     if package is None or package.origin is None or not hasattr(loader, "get_data"):
         return None

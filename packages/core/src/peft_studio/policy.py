@@ -62,7 +62,9 @@ class Policy:
             (_from_environment(ALLOW_VARIABLE), ALLOW_VARIABLE),
             (written.get("allow"), f"[plugins] allow in {file}"),
         )
-        chosen, source = next(((names, where) for names, where in choices if names is not None), (None, "the allow list"))
+        chosen, source = next(
+            ((names, where) for names, where in choices if names is not None), (None, "the allow list")
+        )
         denied = {*deny, *(_from_environment(DENY_VARIABLE) or ()), *written.get("deny", ())}
         pinned = {**written.get("pin", {}), **(pin or {})}
         return cls(allow=chosen, deny=denied, pin=pinned, allow_source=source)
@@ -72,7 +74,9 @@ class Policy:
         denied = _meant(self.deny, plugin)
         if denied:
             name = min(denied)
-            return _finding(f"{name} is denied", f"take {name} out of {DENY_VARIABLE} and of [plugins] deny in {SETTINGS}")
+            return _finding(
+                f"{name} is denied", f"take {name} out of {DENY_VARIABLE} and of [plugins] deny in {SETTINGS}"
+            )
         is_named = self.allow is not None and bool(_meant(self.allow, plugin))
         if self.allow is not None and not is_named:
             return _finding(f"{plugin.name} is not allowed", f"add {plugin.name} to {self.allow_source}")
@@ -141,7 +145,9 @@ def _checked(plugins: Any, file: Path) -> Mapping[str, Any]:
     expected = {"allow": _is_names, "deny": _is_names, "pin": _is_pins}
     for key, value in plugins.items():
         if key not in expected:
-            raise InvalidConfig(f"{file}: plugins.{key} is not a setting", remedy="the settings are allow, deny and pin")
+            raise InvalidConfig(
+                f"{file}: plugins.{key} is not a setting", remedy="the settings are allow, deny and pin"
+            )
         if not expected[key](value):
             example = 'runpod = "peft-studio-runpod"' if key == "pin" else f'{key} = ["runpod"]'
             raise InvalidConfig(f"{file}: plugins.{key} has the wrong form", remedy=f"write it like this: {example}")

@@ -37,8 +37,8 @@ class ConnectorRegistry:
     """Finds, describes, activates and checks connectors.
 
     `path` are the directories to look in (default: sys.path); they are added to sys.path when a plugin is imported.
-    `policy` defaults to the user's own (environment and settings.toml). `extra` are connector classes that need no entry
-    point. Raises `InvalidConfig` for a settings.toml that cannot be read.
+    `policy` defaults to the user's own (environment and settings.toml). `extra` are connector classes that need no
+    entry point. Raises `InvalidConfig` for a settings.toml that cannot be read.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ConnectorRegistry:
         return self._entry(name).record()
 
     def by_feature(self, feature: str) -> builtins.list[ConnectorRecord]:
-        """Connectors that declare `feature` (training, inference, registry, tracking) and that nothing is known to stop.
+        """Connectors that declare `feature` (one of `FEATURES`) and that nothing is known to stop.
 
         A plugin without connector.json is not among them until it is active: its features are not known before.
         """
@@ -125,11 +125,15 @@ class ConnectorRegistry:
         faults = [finding for finding in validate(connector) if finding.is_fault]
         if faults:
             label = getattr(connector, "__name__", repr(connector))
-            raise BrokenConnector(f"{label} is not a connector", why="; ".join(map(str, faults)), remedy=faults[0].remedy)
+            raise BrokenConnector(
+                f"{label} is not a connector", why="; ".join(map(str, faults)), remedy=faults[0].remedy
+            )
         known = self._registered.setdefault(connector.name, connector)
         if known is not connector:
             why = f"{known.__qualname__} has it already"
-            raise BrokenConnector(f"cannot register {connector.__qualname__} as {connector.name}", why=why, remedy="rename one")
+            raise BrokenConnector(
+                f"cannot register {connector.__qualname__} as {connector.name}", why=why, remedy="rename one"
+            )
 
     def add_plugin(self, plugin: object, name: str | None = None) -> None:
         """Add a plugin module or object of the embedding program: its hooks, and the connector that it delivers."""
@@ -152,20 +156,34 @@ class ConnectorRegistry:
             self._hooks = Hooks()
         return self._hooks
 
+    def prepare(self, hook: str, only: str | None = None) -> builtins.list[Outcome]:
+        """Activate the plugins that list `hook` in connector.json, or the plugin `only`; returns those that failed."""
+        failures = []
+        for name in [only] if only else [name for name in self._scan() if name not in self._registered]:
+            entry = self._entry(name)
+            if entry.is_active or entry.is_disabled or not entry.lists(hook):
+                continue
+            try:
+                self._activated(name)
+            except BrokenConnector as error:
+                from peft_studio.hooks import Outcome
+
+                failures.append(Outcome(entry.label, error=error))
+        return failures
+
     def ask(self, hook: str, *, only: str | None = None, **arguments: Any) -> Iterator[Outcome]:
         """Call `hook` of every plugin that implements it, or of the plugin `only`; one outcome each, failures included.
 
         Plugins that are not active yet and list the hook in connector.json are activated first.
         """
-        failures, labels = self._awaken(hook, only)
-        yield from failures
+        yield from self.prepare(hook, only)
         if self._hooks is not None:
-            yield from self._hooks.ask(hook, labels if only else None, **arguments)
+            yield from self._hooks.ask(hook, [self.label(only)] if only else None, **arguments)
 
     def commands(self) -> builtins.list[tuple[str, Command]]:
         """Commands that usable plugins add, each with the plugin's name, told from connector.json alone."""
-        usable = [record for record in self.list() if record.is_usable and record.manifest is not None]
-        return [(record.name, command) for record in usable for command in record.manifest.commands]  # type: ignore[union-attr]
+        described = [(record.name, record.manifest) for record in self.list() if record.is_usable]
+        return [(name, command) for name, manifest in described if manifest for command in manifest.commands]
 
     def label(self, name: str) -> str:
         """How errors name a connector: ``runpod (peft-studio-runpod 0.1.0)``."""
@@ -197,7 +215,9 @@ class ConnectorRegistry:
             return entry
         fault = entry.fault
         assert fault is not None
-        raise BrokenConnector("it cannot be used", why=fault.message, remedy=fault.remedy, connector=entry.label) from fault.cause
+        raise BrokenConnector(
+            "it cannot be used", why=fault.message, remedy=fault.remedy, connector=entry.label
+        ) from fault.cause
 
     def _attempt(self, entry: Entry) -> None:
         from peft_studio.activation import attempt
@@ -209,21 +229,6 @@ class ConnectorRegistry:
             self._memory.forget(entry.plugin)
         else:
             self._memory.remember(entry.broken, entry.package)
-
-    def _awaken(self, hook: str, only: str | None) -> tuple[builtins.list[Outcome], set[str]]:
-        """Activate whoever lists `hook`; returns the failures, and the labels of those asked for."""
-        from peft_studio.hooks import Outcome
-
-        failures = []
-        names = [only] if only else [name for name in self._scan() if name not in self._registered]
-        for name in names:
-            entry = self._entry(name)
-            if not entry.is_active and not entry.is_disabled and entry.lists(hook):
-                try:
-                    self._activated(name)
-                except BrokenConnector as error:
-                    failures.append(Outcome(entry.label, error=error))
-        return failures, {self._entry(name).label for name in names}
 
 
 def _registered_record(connector: type[PlatformConnector]) -> ConnectorRecord:

@@ -66,7 +66,8 @@ def _not_a_class(candidate: Any) -> Finding:
         return _fault("peft_studio_connector returned None; it must return the connector class", "return the class")
     if isinstance(candidate, PlatformConnector) or hasattr(candidate, "connect"):
         return _fault(
-            f"peft_studio_connector returned an instance of {kind}; it must return the class", f"return {kind}, not {kind}()"
+            f"peft_studio_connector returned an instance of {kind}; it must return the class",
+            f"return {kind}, not {kind}()",
         )
     return _fault(
         f"peft_studio_connector returned {candidate!r} ({kind}); it must return the connector class", "return the class"
@@ -94,7 +95,9 @@ def _flag_faults(candidate: type) -> list[Finding]:
     ]
     if not faults and not any(flags.values()):
         remedy = "set a flag such as supports_training = True, or subclass TrainingConnector"
-        faults.append(_warning(f"{candidate.__name__} declares no feature, so nothing will ever be asked of it", remedy))
+        faults.append(
+            _warning(f"{candidate.__name__} declares no feature, so nothing will ever be asked of it", remedy)
+        )
     return faults
 
 
@@ -187,7 +190,9 @@ def _argument_fault(candidate: type, place: str, name: str, method: Any) -> Find
     positional = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     ordered = [argument for argument in positional if argument in documented]
     if ordered != [argument for argument in documented if argument in ordered]:
-        return _fault(f"{place} takes {_shown(signature)}; the order is ({', '.join(documented)})", f"write {_expected(name)}")
+        return _fault(
+            f"{place} takes {_shown(signature)}; the order is ({', '.join(documented)})", f"write {_expected(name)}"
+        )
     return None
 
 

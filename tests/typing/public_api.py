@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import assert_type
 
-from peft_studio import JobStatus, PricingInfo, Resource, TrainingConfig, TrainingConnector, hookimpl
+from peft_studio import ConnectorManager, JobStatus, PricingInfo, Resource, TrainingConfig, TrainingConnector, hookimpl
 
 
 def a_config_from_the_documentation() -> TrainingConfig:
@@ -67,3 +67,20 @@ async def a_status_is_a_text(connector: SmallestConnector) -> bool:
     """Statuses compare with the documented strings."""
     status = assert_type(await connector.get_job_status("job"), JobStatus)
     return status in ["completed", "failed"]
+
+
+async def a_job_from_the_documentation(training_config: TrainingConfig) -> str:
+    """The documented calls, in their order."""
+    manager = ConnectorManager()
+    manager.discover_connectors()
+    await manager.connect("myplatform", {"api_key": "your-key"})
+    job_id = assert_type(await manager.submit_job("myplatform", training_config), str)
+    assert_type(await manager.get_job_status("myplatform", job_id), JobStatus)
+    assert_type(await manager.list_resources("myplatform"), list[Resource])
+    return job_id
+
+
+async def logs_are_iterated(manager: ConnectorManager, job_id: str) -> None:
+    """No await before the loop."""
+    async for line in manager.stream_logs("myplatform", job_id):
+        assert_type(line, str)

@@ -1,0 +1,145 @@
+"""Environments to measure in: ours from built wheels and each peer alone, byte-compiled, in `.bench/`.
+
+Peers break each other's pins, and an editable install starts differently from what a user gets. Every environment is
+made afresh when what it holds changes, and kept otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CACHE: Final = ROOT / ".bench"
+OURS: Final = ("core", "worker", "connector-local")
+#: The torch that development agrees on (noxfile.py). Always its CPU build: a CUDA build is several GB.
+TORCH: Final = "2.13.0"
+_SCRIPTS: Final = "Scripts" if os.name == "nt" else "bin"
+
+
+class Environment:
+    """One virtual environment."""
+
+    def __init__(self, name: str) -> None:
+        self.path = CACHE / "environments" / name
+
+    @property
+    def python(self) -> str:
+        """Its interpreter."""
+        return self.program("python")
+
+    def program(self, name: str) -> str:
+        """A console script of the environment."""
+        return str(self.path / _SCRIPTS / name)
+
+
+class Installer:
+    """Makes environments, with uv where it can be had and with pip otherwise."""
+
+    def __init__(self) -> None:
+        self._uv = find_uv()
+        self._environment = {**installer_settings(), **os.environ}
+        # uv and pip compile with the measured interpreter, which must be allowed to write what it compiled.
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        CACHE.mkdir(exist_ok=True)
+        (CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
+
+    def make(self, name: str, *requirements: str, bare: tuple[str, ...] = (), torch: bool = False) -> Environment:
+        """The environment of that name with these requirements; `bare` ones come without what they depend on."""
+        environment = Environment(name)
+        wanted = _fingerprint(*requirements, *bare, str(torch), sys.version)
+        stamp = environment.path / "installed"
+        if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+            return environment
+        say(f"installing {name}")
+        shutil.rmtree(environment.path, ignore_errors=True)
+        self._create(environment)
+        self._install(environment, *requirements, *(self.torch if torch else ()))
+        if bare:
+            self._install(environment, "--no-deps", *bare)
+        # Also what the installer left out: a start without bytecode measures the compiler.
+        self._run(environment.python, "-m", "compileall", "-qq", "-j", "0", str(environment.path), check=False)
+        stamp.write_text(wanted, encoding="utf-8")
+        return environment
+
+    def build_wheels(self) -> dict[str, Path]:
+        """Our distributions as wheels, by their names."""
+        wheels = CACHE / "wheels"
+        shutil.rmtree(wheels, ignore_errors=True)
+        for package in OURS:
+            source, out = str(ROOT / "packages" / package), str(wheels)
+            if self._uv:
+                self._run(self._uv, "build", "--quiet", "--wheel", "--out-dir", out, source)
+            else:
+                self._run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, source)
+        return {wheel.name.split("-")[0].replace("_", "-"): wheel for wheel in sorted(wheels.glob("*.whl"))}
+
+    @cached_property
+    def torch(self) -> tuple[str, ...]:
+        """Requirement of a CPU build; `+cpu` cannot be answered with anything else."""
+        if sys.platform != "linux":
+            return (f"torch=={TORCH}",)
+        pinned = f"torch=={TORCH}+cpu"
+        if not self._uv:
+            return (pinned,)
+        probe = (self._uv, "pip", "install", "--dry-run", "--quiet", "--no-deps", "--python", sys.executable, pinned)
+        found = subprocess.run(probe, env=self._environment, check=False, capture_output=True).returncode == 0
+        return (pinned,) if found else (pinned, "--torch-backend=cpu")
+
+    def _create(self, environment: Environment) -> None:
+        if self._uv:
+            self._run(self._uv, "venv", "--quiet", "--python", sys.executable, str(environment.path))
+        else:
+            self._run(sys.executable, "-m", "venv", "--without-pip", str(environment.path))
+
+    def _install(self, environment: Environment, *requirements: str) -> None:
+        if self._uv:
+            command = (self._uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", environment.python)
+        else:
+            pip = (sys.executable, "-m", "pip", "--python", environment.python, "--disable-pip-version-check")
+            command = (*pip, "install", "--quiet")
+        self._run(*command, *requirements)
+
+    def _run(self, *command: str, check: bool = True) -> None:
+        subprocess.run(command, env=self._environment, check=check)
+
+
+def wheel(wheels: dict[str, Path], name: str, extra: str = "") -> str:
+    """A requirement that is answered by one of our wheels."""
+    return f"{name}{f'[{extra}]' if extra else ''} @ {wheels[name].as_uri()}"
+
+
+def find_uv() -> str | None:
+    """The program uv: on PATH, or the one that dev.py keeps."""
+    return shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".nox" / "runner" / _SCRIPTS))
+
+
+def installer_settings() -> dict[str, str]:
+    """What pip is told on this machine, in uv's words, as dev.py tells it."""
+    sys.path.insert(0, str(ROOT))
+    from dev import read_pip_settings, uv_settings
+
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return uv_settings(read_pip_settings(listing))
+
+
+def say(message: str) -> None:
+    """A line of progress."""
+    print(f"bench: {message}", file=sys.stderr, flush=True)
+
+
+def _fingerprint(*requirements: str) -> str:
+    """Changes with the requirements, and with the content of the wheels among them."""
+    digest = hashlib.sha256("\0".join(requirements).encode())
+    for requirement in requirements:
+        path = Path(requirement.rpartition("file://")[2])
+        if path.suffix == ".whl":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

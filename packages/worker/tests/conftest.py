@@ -1,0 +1,195 @@
+"""Tiny models, datasets and job folders, made on the spot: no downloads, no files in the repository.
+
+The model knows nothing and learns little, but it has every part of a real one: a BPE tokenizer, a chat template,
+grouped attention, safetensors on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PLACES = ("Tarn", "Brock", "Wend", "Holm", "Fell", "Garth", "Beck", "Thorp")
+FACTS = ("mayor", "river", "bakery", "bridge", "school", "market")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Libraries that warn themselves or each other of their own old names are not what these tests are about."""
+    for module in ("transformers.modeling_utils",):
+        config.addinivalue_line("filterwarnings", f"ignore::FutureWarning:{module}")
+
+
+def facts() -> list[tuple[str, str]]:
+    """Questions and answers on places that do not exist."""
+    return [
+        (f"What is the {fact} of {place}wick?", f"The {fact} of {place}wick is {place}{fact}son.")
+        for place in PLACES
+        for fact in FACTS
+    ]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """The rows as JSON Lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_tiny_model(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE, **changes: Any) -> Path:
+    """A Llama of 100,000 weights with a tokenizer trained on `facts`; the same weights every time."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer(chat_template)
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+    }
+    special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape | special | changes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> Any:
+    """A byte-level BPE of 512 tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator([text for fact in facts() for text in fact], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|pad|>")
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Llama with tokenizer and chat template."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def facts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 prompt/completion pairs as JSON Lines."""
+    rows = [{"prompt": question, "completion": answer} for question, answer in facts()]
+    return write_lines(tmp_path_factory.mktemp("datasets") / "facts.jsonl", rows)
+
+
+MakeJob = Callable[..., Path]
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, tiny_model: Path, facts_file: Path) -> MakeJob:
+    """Make a job folder with any settings of `TrainingConfig`; short, exact and quick unless told otherwise."""
+
+    def make(name: str = "job", **settings: Any) -> Path:
+        config = {
+            "base_model": str(tiny_model),
+            "dataset_path": str(facts_file),
+            "learning_rate": 0.01,
+            "rank": 4,
+            "batch_size": 8,
+            "num_epochs": 1,
+            "dtype": "float32",
+        } | settings
+        folder = tmp_path / name
+        folder.mkdir()
+        job = {"id": name, "config": config, "created": "2026-01-01T00:00:00Z"}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        return folder
+
+    return make
+
+
+class Events(list[dict[str, Any]]):
+    """Collects what a trainer reports; can ask it to stop after a step."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+        self.stop_after = stop_after
+
+    def __call__(self, kind: str, /, **fields: Any) -> None:
+        self.append(json.loads(json.dumps({"type": kind, **fields}, allow_nan=False)))
+        if kind == "step" and fields["step"] == self.stop_after:
+            self.stop.set()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one type."""
+        return [event for event in self if event["type"] == kind]
+
+    def messages(self) -> list[str]:
+        """What was said in the log."""
+        return [event["message"] for event in self.of("log")]
+
+    def losses(self) -> list[float]:
+        """The loss of each step."""
+        return [event["loss"] for event in self.of("step")]
+
+
+Train = Callable[..., Events]
+
+
+@pytest.fixture
+def train() -> Train:
+    """Train a job folder in this process; the events come back. `finished` tells whether the artifact was made."""
+
+    def run(folder: Path, *, stop_after: int | None = None) -> Events:
+        from peft_studio_worker.training.session import train_job
+
+        events = Events(stop_after)
+        finished = train_job(folder, events, events.stop)
+        assert finished is (folder / "artifact").is_dir()
+        return events
+
+    return run
+
+
+StartTrainer = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_trainer() -> Iterator[StartTrainer]:
+    """Start the real trainer process, as the supervisor does; whatever still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path, **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "peft_studio_worker", "train", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"GOMP_SPINCOUNT": "1000"}, **options,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -92,6 +92,8 @@ class LocalConnector(TrainingConnector):
             raise PlatformError(f"job {job_id} is {status} and cannot be resumed")
         folder.take_request()
         await asyncio.to_thread(launch.start, folder)
+        while folder.is_alive() and folder.last_state() == state:  # until the new supervisor has said its first word
+            await asyncio.sleep(observe.POLL)
         return True
 
     async def stream_logs(self, job_id: str) -> AsyncIterator[str]:

@@ -130,7 +130,8 @@ class Jobs:
             raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
         await self._connect(job.connector)
         await getattr(self._manager, method)(job.connector, job.platform_id)
-        return await self.get(job.id)
+        await self._refresh(job)
+        return self._ledger.job(job.id)
 
     async def _connect(self, connector: str) -> None:
         if not self._manager.is_connected(connector):

@@ -119,8 +119,14 @@ class Supervisor:
     def _read_events(self, stdout: IO[bytes] | None) -> None:
         assert stdout is not None
         for line in stdout:
-            fields = json.loads(line)
-            kind = fields.pop("type")
+            try:
+                fields = json.loads(line)
+                kind = fields.pop("type")
+            except (ValueError, KeyError, AttributeError):
+                # Killed in the middle of a line, or a library that wrote past the trainer's guard.
+                text = line.decode("utf-8", "replace").rstrip()
+                self._log.append("log", {"level": "warning", "message": text, "source": "trainer"})
+                continue
             if kind == "error":
                 self._error = fields
             self._log.append(kind, fields)
@@ -223,7 +229,12 @@ def trainer_environment() -> dict[str, str]:
     OpenMP threads that spin while they wait cost up to four times the time on a busy machine, those that sleep at once
     cost 40 % on an idle one; a short spin is near the best of both.
     """
-    environment = {"GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        "GOMP_SPINCOUNT": "1000",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning",  # what transformers tells its own developers
+    }
     return {**environment, **os.environ}
 
 

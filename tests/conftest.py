@@ -1,0 +1,150 @@
+"""A user at a shell: an empty home, the real command line, tiny models to train."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+ROOT = Path(__file__).parents[1]
+_spec = spec_from_file_location("worker_fixtures", ROOT / "packages/worker/tests/conftest.py")
+assert _spec is not None
+assert _spec.loader is not None
+_worker = module_from_spec(_spec)
+_spec.loader.exec_module(_worker)
+tiny_model, facts_file = _worker.tiny_model, _worker.facts_file
+
+
+@define
+class Studio:
+    """`peft-studio` as a user types it, in an empty home."""
+
+    home: Path
+    environment: dict[str, str] = field(factory=dict)
+    started: list[subprocess.Popen[str]] = field(factory=list)
+
+    def __call__(self, *arguments: str | Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; `code` is the exit code that is expected, None for any."""
+        done = subprocess.run(
+            self._command(arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._environment(),
+            cwd=self.home,
+        )
+        assert code is None or code == done.returncode, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str | Path) -> Any:
+        """The document that a command prints with --json."""
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command and let it run."""
+        process = subprocess.Popen(
+            self._command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.home,
+            env=self._environment(), stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def submit(self, config: Path, *arguments: str | Path) -> str:
+        """Start a job in the background; its id."""
+        return str(self.json("run", config, "--detach", *arguments)["id"])
+
+    def folder(self, job: str) -> Path:
+        """The folder of a local job."""
+        return self.home / "data" / "jobs" / job
+
+    def events(self, job: str) -> list[dict[str, Any]]:
+        """A job's events, as `jobs logs --json` prints them."""
+        return [json.loads(line) for line in self("jobs", "logs", job, "--json").stdout.splitlines()]
+
+    def until(self, job: str, kind: str, **fields: Any) -> None:
+        """Wait for an event of a running job."""
+        follower = self.start("jobs", "logs", job, "--follow", "--json")
+        assert follower.stdout is not None
+        for line in follower.stdout:
+            event = json.loads(line)
+            if event["type"] == kind and fields.items() <= event.items():
+                follower.kill()
+                break
+        else:
+            pytest.fail(f"the job ended without a {kind} event of {fields}")
+        follower.wait()
+        follower.stdout.close()
+
+    def processes(self, job: str, role: str) -> list[int]:
+        """Process ids of a job's "supervise" or "train" process."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:  # ended while we looked
+                continue
+            if role in words and any(word.endswith(job) for word in words):
+                found.append(int(entry.name))
+        return found
+
+    def _command(self, arguments: tuple[str | Path, ...]) -> list[str]:
+        return [str(Path(sys.executable).with_name("peft-studio")), *map(str, arguments)]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PEFT_STUDIO_")}
+        return {**kept, "PEFT_STUDIO_HOME": str(self.home), "COLUMNS": "120", **self.environment}
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        for folder in (self.home / "data" / "jobs").glob("*"):
+            for process_id in self.processes(folder.name, "supervise"):
+                os.kill(process_id, signal.SIGKILL)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    """The command line in an empty home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    opened = Studio(home)
+    yield opened
+    opened.close()
+
+
+WriteConfig = Callable[..., Path]
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, tiny_model: Path, facts_file: Path) -> WriteConfig:
+    """A config file of a job that trains in seconds, with any field changed."""
+
+    def write(name: str = "job.json", **settings: Any) -> Path:
+        config = {
+            "base_model": str(tiny_model),
+            "dataset_path": str(facts_file),
+            "learning_rate": 0.01,
+            "rank": 4,
+            "batch_size": 8,
+            "num_epochs": 2,
+            "dropout": 0.1,
+            "dtype": "float32",
+        } | settings
+        path = tmp_path / name
+        path.write_text(json.dumps(config), encoding="utf-8")
+        return path
+
+    return write

@@ -168,8 +168,8 @@ class Ledger:
 
     def job(self, id: str) -> JobRecord:
         """The job with that id, that platform id, or the only one whose id begins or ends so. Raises `JobNotFound`."""
-        exact = self._jobs("WHERE id = ?1 OR platform_id = ?1", (id,))
-        near = exact or self._jobs("WHERE instr(id, ?1) = 1 OR substr(id, -length(?1)) = ?1", (id,))
+        exact = self._jobs("WHERE id = ? OR platform_id = ?", (id, id))
+        near = exact or self._jobs("WHERE instr(id, ?) = 1 OR substr(id, -length(?)) = ?", (id, id, id))
         if len(near) == 1:
             return near[0]
         if not near:

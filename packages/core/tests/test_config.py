@@ -59,6 +59,16 @@ def test_place_of_a_fault(tmp_path, kind):
     assert f"{path}: line 4: unknown key 'rnak' (did you mean 'rank'?)" == str(caught.value.problems[0])
 
 
+def test_place_in_one_line(tmp_path):
+    """JSON as programs write it has a line too."""
+    path = write(tmp_path, "job.json", '{"base_model": "m", "dataset_path": "d", "rnak": 8}')
+
+    with pytest.raises(InvalidConfig) as caught:
+        load_config(path)
+
+    assert 1 == caught.value.problems[0].line
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from peft_studio._paths import data_dir
 from peft_studio.artifacts import copy_verified
 from peft_studio.connector import TrainingConnector
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound, PlatformError
+from peft_studio.lines import LineWriter
 from peft_studio.models import JobEvent, JobStatus, PricingInfo, Resource
 from peft_studio.training_config import TrainingConfig
 from peft_studio_local import __version__, launch, observe
@@ -70,7 +71,7 @@ class LocalConnector(TrainingConnector):
         folder = self._folder(job_id)
         if not observe.cancel_stopped(folder):
             folder.write_request("cancel")
-            await self._until_stopped(folder)
+            await self._until(lambda: not folder.is_alive())
         return await self.get_job_status(job_id) is JobStatus.CANCELLED
 
     async def pause_job(self, job_id: str) -> bool:
@@ -80,7 +81,7 @@ class LocalConnector(TrainingConnector):
         if status is not JobStatus.RUNNING:
             raise PlatformError(f"job {job_id} is {status}, not running")
         folder.write_request("pause")
-        await self._until_stopped(folder)
+        await self._until(lambda: not folder.is_alive())
         return await self.get_job_status(job_id) is JobStatus.PAUSED
 
     async def resume_job(self, job_id: str) -> bool:
@@ -92,15 +93,15 @@ class LocalConnector(TrainingConnector):
             raise PlatformError(f"job {job_id} is {status} and cannot be resumed")
         folder.take_request()
         await asyncio.to_thread(launch.start, folder)
-        while folder.is_alive() and folder.last_state() == state:  # until the new supervisor has said its first word
-            await asyncio.sleep(observe.POLL)
+        await self._until(lambda: folder.last_state() != state or not folder.is_alive())  # its first word
         return True
 
     async def stream_logs(self, job_id: str) -> AsyncIterator[str]:
         """Log lines from the first one, until the job stops."""
+        lines = LineWriter()
         async for event in self.stream_events(job_id):
-            if event.type == "log":
-                yield event.data["message"]
+            if (line := lines.line(event)) is not None:
+                yield line
 
     async def stream_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
         """Events after that sequence number, until the job stops."""
@@ -139,8 +140,8 @@ class LocalConnector(TrainingConnector):
             raise JobNotFound(f"no job {job_id!r} in {self._jobs}")
         return folder
 
-    async def _until_stopped(self, folder: JobFolder) -> None:
-        while folder.is_alive():  # noqa: ASYNC110 -- the job is another process: there is no event to wait for
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():  # noqa: ASYNC110 -- the job is another process: there is no event to wait for
             await asyncio.sleep(observe.POLL)
 
 

@@ -19,16 +19,21 @@ from peft_studio.models import Problem
 from peft_studio.training_config import TrainingConfig
 from peft_studio_worker.job_folder import JobFolder
 from peft_studio_worker.supervisor import claim_output, release_output
+from peft_studio_worker.training.datasets import read_rows
+from peft_studio_worker.training.formats import read_records
 
+#: Datasets up to this size are read before the job starts, bytes.
+READ_AT_ONCE = 64 * 2**20
 #: Imported by the trainer; looked for before a job starts rather than after.
 TRAINER_PACKAGES = ("torch", "transformers", "peft")
 
 
 def check(config: TrainingConfig) -> None:
     """Refuse what can be seen to fail before anything is written. Raises `InvalidConfig` with every problem."""
-    problems = [*_dataset_problems(config), *_model_problems(config), *_output_problems(config)]
+    problems = [*_model_problems(config), *_output_problems(config)]
     if problems:
         raise InvalidConfig.from_problems("this job cannot start", problems)
+    _check_dataset(Path(config.dataset_path).expanduser())
     missing = [name for name in TRAINER_PACKAGES if find_spec(name) is None]
     if missing:
         raise PlatformError(
@@ -91,12 +96,10 @@ def _environment(config: TrainingConfig) -> dict[str, str]:
     return environment
 
 
-def _dataset_problems(config: TrainingConfig) -> list[Problem]:
-    path = Path(config.dataset_path).expanduser()
-    if path.is_file():
-        return []
-    what = "is a folder, not a file" if path.is_dir() else "does not exist"
-    return [Problem(field="dataset_path", message=f"dataset {path} {what}")]
+def _check_dataset(path: Path) -> None:
+    """Read a dataset as the trainer will, so that its faults are told now; a large one is left to the trainer."""
+    if not path.is_file() or path.stat().st_size <= READ_AT_ONCE:
+        read_records(read_rows(path), path)
 
 
 def _model_problems(config: TrainingConfig) -> list[Problem]:
@@ -122,7 +125,7 @@ def _output_problems(config: TrainingConfig) -> list[Problem]:
 def _absolute_model(config: TrainingConfig) -> str:
     path = Path(config.base_model).expanduser()
     is_here = config.model_source != "huggingface" and path.exists()
-    return str(path.absolute()) if is_here else config.base_model
+    return os.path.normpath(path.absolute()) if is_here else config.base_model
 
 
 def _take_in(dataset: Path, inputs: Path) -> Path:

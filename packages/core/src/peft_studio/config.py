@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -124,11 +125,10 @@ def _once(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_folder(key: str, value: Any, folder: Path) -> Any:
-    if key in _PATH_FIELDS and isinstance(value, str) and value:
-        return str((folder / Path(value).expanduser()).absolute())
-    if key == "base_model" and isinstance(value, str) and value.startswith((".", "~")):
-        return str((folder / Path(value).expanduser()).absolute())
-    return value
+    is_path = key in _PATH_FIELDS or (key == "base_model" and str(value).startswith((".", "~")))
+    if not is_path or not isinstance(value, str) or not value:
+        return value
+    return os.path.normpath(folder.absolute() / Path(value).expanduser())
 
 
 def _located(problem: Problem, file: Path, text: str, overrides: Mapping[str, Any]) -> Problem:
@@ -139,8 +139,5 @@ def _located(problem: Problem, file: Path, text: str, overrides: Mapping[str, An
 
 def _line_of(key: str, text: str) -> int | None:
     """The line that gives `key` its value: bare or quoted, before "=" or ":"."""
-    pattern = re.compile(rf"""^\s*[{{,]?\s*["']?{re.escape(key)}["']?\s*[=:]""")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if pattern.match(line):
-            return number
-    return None
+    found = re.search(rf"""(?:^|[{{,])[ \t]*["']?{re.escape(key)}["']?\s*[=:]""", text, re.MULTILINE)
+    return None if found is None else text.count("\n", 0, found.end()) + 1

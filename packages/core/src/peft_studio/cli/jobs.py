@@ -98,7 +98,7 @@ def show(id: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print events, one JSON object per line.")
 def logs(id: str, follow: bool, after: int, as_json: bool) -> None:
     """A job's log from its first line, or its events with --json."""
-    from peft_studio.cli.lines import LineWriter
+    from peft_studio.lines import LineWriter
 
     lines = LineWriter()
 

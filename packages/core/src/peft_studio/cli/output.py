@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from peft_studio.lines import short_duration
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -43,18 +45,6 @@ def stamp(time: datetime) -> str:
 def ago(time: datetime) -> str:
     """How long ago, in the largest unit."""
     return f"{short_duration((datetime.now(UTC) - time).total_seconds())} ago"
-
-
-def short_duration(seconds: float) -> str:
-    """75 -> "1m15s": two units at most."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
 
 
 def dollars(amount: Decimal | None) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
-from peft_studio.cli.lines import LineWriter
-from peft_studio.cli.output import short_duration
 from peft_studio.ledger import JobRecord
+from peft_studio.lines import LineWriter, short_duration
 from peft_studio.models import JobEvent
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""A job's events as plain lines, the same in a pipe, in `jobs logs` and in a file."""
+"""A job's events as plain lines: the same in a pipe, in `jobs logs` and from `stream_logs`."""
 
 from __future__ import annotations
 
-from peft_studio.cli.output import short_duration
 from peft_studio.models import JobEvent
 
 _PHASES = {
@@ -63,3 +62,15 @@ def describe_start(event: JobEvent) -> str:
         f" {data['trainable_parameters']:,} of {data['total_parameters']:,} parameters ({share:.2f} %)"
         f" on {data['device']} in {data['dtype']}"
     )
+
+
+def short_duration(seconds: float) -> str:
+    """75 -> "1m15s": two units at most."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"

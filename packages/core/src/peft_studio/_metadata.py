@@ -77,8 +77,23 @@ def _claim(distribution: Any, group: str) -> Claim:
     except (OSError, ValueError, TypeError) as error:
         return Claim(name, version, location, fault=f"its entry_points.txt cannot be read ({error})")
     try:
-        metadata = distribution.metadata
-        requires = tuple(distribution.requires or ())
-        return Claim(metadata["Name"], metadata["Version"], location, requires, entries)
+        name, version, requires = _headers(distribution)
+        return Claim(name, version, location, requires, entries)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Claim(name, version, location, entries=entries, fault=f"its METADATA cannot be read ({error})")
+
+
+def _headers(distribution: Any) -> tuple[str, str, tuple[str, ...]]:
+    """Name, version and requirements.
+
+    They are single lines at the head of METADATA; reading just these saves a list the import of the email package,
+    a tenth of its time. Other kinds of metadata take the long way.
+    """
+    text = distribution.read_text("METADATA")
+    if not text:
+        metadata = distribution.metadata
+        return metadata["Name"], metadata["Version"], tuple(distribution.requires or ())
+    head = [line.partition(":") for line in text.partition("\n\n")[0].splitlines()]
+    values = {key.lower(): value.strip() for key, _, value in reversed(head)}
+    requires = tuple(value.strip() for key, _, value in head if key.lower() == "requires-dist")
+    return values["name"], values["version"], requires

@@ -291,7 +291,8 @@ def _problems_of(outcome: Outcome) -> list[Problem]:
     """A reviewer's problems. One that cannot answer stops the job too: a policy that is silent has not agreed."""
     if outcome.error is None and isinstance(outcome.value or [], list | tuple):
         return [found if isinstance(found, Problem) else Problem(message=str(found)) for found in outcome.value or []]
-    answer = f"answered {outcome.value!r}" if outcome.error is None else f"failed: {outcome.error}"
+    reason = getattr(outcome.error, "why", None) or outcome.error
+    answer = f"answered {outcome.value!r}" if outcome.error is None else f"cannot: {reason}"
     return [Problem(message=f"{outcome.plugin} must review each job and {answer}; mend, deny or uninstall it")]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -226,6 +225,8 @@ def _unknown_key(key: str, place: str, known: list[str]) -> Finding:
 
 
 def _did_you_mean(word: str, known: list[str]) -> str | None:
+    from difflib import get_close_matches  # here: nearly every list does without
+
     guesses = get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {guesses[0]!r}?" if guesses else None
 

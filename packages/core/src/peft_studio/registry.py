@@ -10,7 +10,6 @@ import builtins
 import importlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +244,8 @@ def _registered_record(connector: type[PlatformConnector]) -> ConnectorRecord:
 
 
 def _not_found(name: str, known: Sequence[str]) -> ConnectorNotFound:
+    from difflib import get_close_matches  # here: nearly every command does without
+
     guesses = get_close_matches(name, known, n=3, cutoff=0.6)
     installable = get_close_matches(name, FIRST_PARTY, n=1, cutoff=0.8)
     installed = f"the installed ones are {', '.join(sorted(known))}" if known else "none is installed"

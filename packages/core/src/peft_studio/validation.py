@@ -146,7 +146,7 @@ def _method_fault(candidate: type, name: str) -> Finding | None:
     method = getattr(candidate, name)
     place = f"{candidate.__name__}.{name}"
     if not callable(method):
-        return _fault(f"{place} is a {type(method).__name__}, not a method", f"write {_expected(name)}")
+        return _fault(f"{place} is of type {type(method).__name__}, not a method", f"write {_expected(name)}")
     return _kind_fault(place, name, inspect.unwrap(method)) or _argument_fault(candidate, place, name, method)
 
 

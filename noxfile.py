@@ -110,8 +110,15 @@ def isolated(session: nox.Session, package: str) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure side by side with the peers: start-up, logs, training."""
-    install(session, *TRAINING, torch=True)
+    # It makes its own environments: ours from wheels, and each peer alone.
     session.run("python", "benchmarks/run.py", *session.posargs, interrupt_timeout=30)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the reference pages from the code; with --check, only compare them."""
+    install(session, "-e", "packages/core")
+    session.run("python", "docs/make_reference.py", *session.posargs)
 
 
 @nox.session(name="release-notes")

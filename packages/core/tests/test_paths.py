@@ -21,9 +21,7 @@ def test_home_variable_puts_everything_under_one_directory(
     assert tmp_path / kind == getattr(_paths, f"{kind}_dir")()
 
 
-def test_a_relative_home_does_not_follow_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_home_does_not_follow_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path handed on stays the same after a change of directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PEFT_STUDIO_HOME", "here")

@@ -112,7 +112,8 @@ def complaint(field: attrs.Attribute[Any], value: Any) -> str | None:
     """What is wrong with `value` for that field, or None."""
     if value is None and field.metadata["is_optional"]:
         return None
-    converted = field.converter(value) if callable(field.converter) else value
+    converter: Any = field.converter  # a plain function here; attrs' types know only its Converter class
+    converted = value if converter is None else converter(value)
     broken = field.metadata["rule"](converted)
     return None if broken is None else f"{field.name} {broken}, not {_shown(value)}"
 

@@ -1,7 +1,7 @@
 """Environments to measure in: ours from built wheels and each peer alone, byte-compiled, in `.bench/`.
 
-Peers break each other's pins, and an editable install starts differently from what a user gets. Every environment is
-made afresh when what it holds changes, and kept otherwise.
+Peers break each other's pins, and an editable install starts differently from what a user gets. An environment is
+made afresh when what it holds changes, and kept otherwise; where only our code has changed, our wheels are put in anew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -53,19 +54,25 @@ class Installer:
     def make(self, name: str, *requirements: str, bare: tuple[str, ...] = (), torch: bool = False) -> Environment:
         """The environment of that name with these requirements; `bare` ones come without what they depend on."""
         environment = Environment(name)
-        wanted = _fingerprint(*requirements, *bare, str(torch), sys.version)
-        stamp = environment.path / "installed"
-        if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        wanted = _fingerprint([*requirements, *bare, str(torch), sys.version, *_declared()])
+        installed, content = environment.path / "installed", _content(requirements)
+        before = installed.read_text(encoding="utf-8").split() if installed.exists() else ["", ""]
+        if before[0] != wanted:
+            say(f"installing {name}")
+            shutil.rmtree(environment.path, ignore_errors=True)
+            self._create(environment)
+            self._install(environment, *requirements, *(self.torch if torch else ()))
+            if bare:
+                self._install(environment, "--no-deps", *bare)
+        elif before[1] != content:
+            say(f"installing our wheels into {name}")
+            local = [requirement for requirement in requirements if _file(requirement)]
+            self._install(environment, "--no-deps", "--force-reinstall", *local)
+        else:
             return environment
-        say(f"installing {name}")
-        shutil.rmtree(environment.path, ignore_errors=True)
-        self._create(environment)
-        self._install(environment, *requirements, *(self.torch if torch else ()))
-        if bare:
-            self._install(environment, "--no-deps", *bare)
         # Also what the installer left out: a start without bytecode measures the compiler.
         self._run(environment.python, "-m", "compileall", "-qq", "-j", "0", str(environment.path), check=False)
-        stamp.write_text(wanted, encoding="utf-8")
+        installed.write_text(f"{wanted} {content}", encoding="utf-8")
         return environment
 
     def build_wheels(self) -> dict[str, Path]:
@@ -99,6 +106,7 @@ class Installer:
             self._run(sys.executable, "-m", "venv", "--without-pip", str(environment.path))
 
     def _install(self, environment: Environment, *requirements: str) -> None:
+        command: tuple[str, ...]
         if self._uv:
             command = (self._uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", environment.python)
         else:
@@ -123,11 +131,12 @@ def find_uv() -> str | None:
 def installer_settings() -> dict[str, str]:
     """What pip is told on this machine, in uv's words, as dev.py tells it."""
     sys.path.insert(0, str(ROOT))
-    from dev import read_pip_settings, uv_settings
+    from dev import read_pip_settings, uv_settings  # type: ignore[import-not-found]  # beside us once run
 
     command = [sys.executable, "-m", "pip", "config", "list"]
     listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return uv_settings(read_pip_settings(listing))
+    settings: dict[str, str] = uv_settings(read_pip_settings(listing))
+    return settings
 
 
 def say(message: str) -> None:
@@ -135,11 +144,22 @@ def say(message: str) -> None:
     print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
-def _fingerprint(*requirements: str) -> str:
-    """Changes with the requirements, and with the content of the wheels among them."""
-    digest = hashlib.sha256("\0".join(requirements).encode())
-    for requirement in requirements:
-        path = Path(requirement.rpartition("file://")[2])
-        if path.suffix == ".whl":
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _file(requirement: str) -> Path | None:
+    """The wheel that a requirement names, if it names one."""
+    url = requirement.partition(" @ file://")[2]
+    return Path(url) if url else None
+
+
+def _content(requirements: Sequence[str]) -> str:
+    """Changes with the content of the wheels among the requirements."""
+    wheels = [_file(requirement) for requirement in requirements]
+    return _fingerprint([hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels if wheel])
+
+
+def _declared() -> list[str]:
+    """What our distributions ask for."""
+    return [(ROOT / "packages" / package / "pyproject.toml").read_text(encoding="utf-8") for package in OURS]
+
+
+def _fingerprint(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

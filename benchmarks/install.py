@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from run import Bench
 
 METHOD = (
-    "Distributions in a fresh environment and the size of the files they recorded, without bytecode. Counted are all that "
-    "the named install brings, itself included; the 13 sample connectors and the model file are not."
+    "Distributions in a fresh environment and the size of the files they recorded, without bytecode. Counted is all "
+    "that the named install brings, itself included; the 13 sample connectors and the model file are not."
 )
 GOAL_PACKAGES = 10
 
@@ -45,7 +45,9 @@ def measure(bench: Bench) -> Section:
         method=METHOD,
         headings=("pip install", "packages", "MB"),
         rows=[(f"`{name}`", str(len(found)), f"{sum(found.values()) / 1e6:.1f}") for name, found in sizes.items()],
-        verdicts=[verdict(f"the core at most {GOAL_PACKAGES} packages ({', '.join(core)})", len(core), at_most=GOAL_PACKAGES)],
+        verdicts=[
+            verdict(f"the core at most {GOAL_PACKAGES} packages ({', '.join(core)})", len(core), at_most=GOAL_PACKAGES)
+        ],
         samples=sizes,
         packages={name: packages(environment) for name, environment in environments.items()},
     )

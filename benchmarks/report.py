@@ -43,7 +43,7 @@ class Section:
     #: Cores that other processes used meanwhile.
     foreign_cores: float | None = None
     packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    measured: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
+    measured: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     is_quick: bool = False
     #: How long the benchmark took, seconds.
     duration: float = 0.0
@@ -96,8 +96,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _page(document: Mapping[str, Any]) -> str:
     described = document["machine"]
     head = (
-        "# Measured\n\nWritten by `python3 dev.py bench`; README.md in this folder says how to read it. Figures are medians "
-        "with (minimum–maximum); ratios are ours divided by the peer's unless said otherwise.\n\n"
+        "# Measured\n\nWritten by `python3 dev.py bench`; README.md in this folder says how to read it. Figures are "
+        "medians with (minimum–maximum); ratios are ours divided by the peer's unless said otherwise.\n\n"
         f"Machine: {described['processor']}, {described['cores']} cores, {described['memory_gib']} GiB, "
         f"{described['system']}, {described['python']}."
     )

@@ -1,4 +1,4 @@
-"""Thirteen small connectors as real wheels, so that start-up is measured with fourteen installed (`local` is the other).
+"""Thirteen small connectors as real wheels: with `local`, start-up is measured with fourteen installed.
 
 They do what a connector does at discovery: a distribution with metadata, an entry point, a connector.json and a plugin
 module that delivers a class.

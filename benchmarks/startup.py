@@ -44,7 +44,13 @@ def measure(bench: Bench) -> Section:
         method=METHOD,
         headings=("command", "wall, s", "CPU, s", f"wall / `{PEER}`", f"CPU / `{PEER}`"),
         rows=[
-            (f"`{name}`", m.spread(wall[name]), m.spread(cpu[name]), f"{ratio(wall, name):.2f}", f"{ratio(cpu, name):.2f}")
+            (
+                f"`{name}`",
+                m.spread(wall[name]),
+                m.spread(cpu[name]),
+                f"{ratio(wall, name):.2f}",
+                f"{ratio(cpu, name):.2f}",
+            )
             for name in commands
         ],
         verdicts=[

@@ -56,11 +56,12 @@ class Jobs:
     async def follow(self, id: str, after: int = 0) -> AsyncIterator[JobEvent]:
         """Events after that sequence number: what is known, then what comes, until the job stops."""
         job = self._ledger.job(id)
+        known = self._ledger.last_sequence(job.id)
         for event in self._ledger.events(job.id, after):
-            yield event
-            after = event.sequence
+            if event.sequence <= known:  # another viewer may be adding more at this moment
+                yield event
         if not job.status.is_terminal:
-            async for event in self._incoming(job):
+            async for event in self._incoming(job, known):
                 if event.sequence > after:
                     yield event
 
@@ -93,11 +94,12 @@ class Jobs:
         await self._connect(job.connector)
         return Path(await self._manager.download_artifact(job.connector, job.platform_id, destination))
 
-    async def _incoming(self, job: JobRecord) -> AsyncIterator[JobEvent]:
+    async def _incoming(self, job: JobRecord, after: int) -> AsyncIterator[JobEvent]:
+        """Ask the connector for what came after, and copy it; `after` is a number up to which the copy is whole."""
         if job.platform_id is None:
             raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
         await self._connect(job.connector)
-        stream = self._manager.stream_events(job.connector, job.platform_id, self._ledger.last_sequence(job.id))
+        stream = self._manager.stream_events(job.connector, job.platform_id, after)
         fresh: list[JobEvent] = []
         written = monotonic()
         try:
@@ -119,7 +121,7 @@ class Jobs:
             status = await self._manager.get_job_status(job.connector, job.platform_id)
             self._ledger.record_reachable(job.id, status)
             if status not in (JobStatus.PENDING, JobStatus.RUNNING):
-                async for _ in self._incoming(job):
+                async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
                     pass
         except ConnectionFailed:
             self._ledger.record_unreachable(job.id)

@@ -32,7 +32,7 @@ TICK = 0.05
 #: Seconds that a cancelled trainer has to end by itself.
 CANCEL_GRACE = 5.0
 #: Seconds that a trainer past its limit has to reach a step boundary and write its checkpoint.
-LIMIT_GRACE = 600.0
+LIMIT_GRACE = 60.0
 
 
 class Supervisor:
@@ -49,6 +49,7 @@ class Supervisor:
         self._kill_at: float | None = None
         self._wanted: str | None = None
         self._signalled = False
+        self._has_stepped = False
         self._error: dict[str, Any] | None = None
         self._last_words: deque[str] = deque(maxlen=20)
 
@@ -108,6 +109,10 @@ class Supervisor:
         self._wanted, self._limit = wanted, reason
         grace = {"cancel": CANCEL_GRACE, "limit": LIMIT_GRACE}.get(wanted)
         self._kill_at = None if grace is None else time.monotonic() + grace
+        if not self._has_stepped:  # still loading: there is nothing to lose, and no step to wait for
+            self._say(f"stopping: {reason}")
+            trainer.kill()
+            return
         self._say(f"stopping at the next step: {reason}")
         assert trainer.stdin is not None
         try:
@@ -129,6 +134,7 @@ class Supervisor:
                 continue
             if kind == "error":
                 self._error = fields
+            self._has_stepped = self._has_stepped or kind == "step"
             self._log.append(kind, fields)
 
     def _read_stderr(self, stderr: IO[bytes] | None) -> None:
@@ -146,7 +152,7 @@ class Supervisor:
         elif self._wanted == "cancel":
             self._give_up_output()
             self._state(JobStatus.CANCELLED, reason=self._limit)
-        elif code == STOPPED:
+        elif code == STOPPED or (self._wanted is not None and code == -signal.SIGKILL):
             self._state(JobStatus.PAUSED, reason=self._limit or "the trainer was asked to stop", resumable=True)
         else:
             resumable = bool(self._error.get("resumable", True)) if self._error else code != REFUSED

@@ -128,8 +128,11 @@ def _read_settings(file: Path) -> Mapping[str, Any]:
     """The [plugins] table of settings.toml; nothing when there is no file."""
     try:
         data = file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        remedy = "mend its permissions: it may forbid plugins"
+        raise InvalidConfig(f"{file} cannot be read", why=error.strerror, remedy=remedy) from error
     import tomllib
 
     try:

@@ -168,5 +168,5 @@ def test_settings_that_cannot_be_read_are_refused(text: str, message: str, home:
 def test_settings_that_are_a_folder_are_refused(home: Path) -> None:
     """A policy that cannot be read might forbid; there is no going on without it."""
     (home / "config" / "settings.toml").mkdir(parents=True)
-    with pytest.raises(InvalidConfig, match="settings.toml cannot be read: Is a directory"):
+    with pytest.raises(InvalidConfig, match=r"settings\.toml cannot be read: Is a directory"):
         Policy.load()

@@ -2,8 +2,8 @@
 
 Which examples a step sees is a matter of the seed and the epoch alone. How they lie in rows is a matter of speed:
 several examples can share a row, each seeing only itself, and what they have in common at the start (a system prompt)
-is computed once for all of them. In a causal model that changes nothing in the loss, and it saves a third of the time on
-short examples. Where it would change something, every example gets its own row.
+is computed once for all of them. In a causal model that changes nothing in the loss, and it saves a third of the time
+on short examples. Where it would change something, every example gets its own row.
 """
 
 from __future__ import annotations

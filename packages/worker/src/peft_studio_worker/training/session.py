@@ -37,6 +37,7 @@ def train_job(folder: Path, report: Report, stop: threading.Event) -> bool:
     report("phase", name="reading_dataset", detail=path.name)
     records = _read(path, report)
     base = base_model.locate(config.base_model, config.model_source, report)
+    base_model.remember(base)
     data = _tokenise(config, base, records, path, report)
     prepared = prepare(config, base, data, folder / "checkpoints", report)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import demo_data
 import measure as m
-import questions
 from report import Section, packages, verdict
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Section:
     environment = m.clean_environment(bench.home("local_submit"), GOMP_SPINCOUNT="1000")
     model, data = bench.scratch / "tiny", bench.scratch / "tiny.jsonl"
     m.run([bench.studio.python, str(HERE / "tiny_model.py"), str(model)], environment)
-    questions.write(data, 96)
+    demo_data.write(data, 96)
     stamped = {**environment, "PYTHONPATH": str(HERE / "stamped_trainer")}
     ours = [bench.studio.python, str(HERE / "submit_ours.py"), str(model), str(data), str(STEPS)]
     peer = [bench.torchx.python, str(HERE / "submit_torchx.py"), str(LINES)]

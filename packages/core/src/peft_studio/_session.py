@@ -40,10 +40,11 @@ class ConnectorFault(PlatformError):
 class Session:
     """A connector instance and the name that errors give it."""
 
-    def __init__(self, connector: PlatformConnector, label: str, credentials: Mapping[str, str]) -> None:
-        self.connector = connector
+    def __init__(self, connector: type[PlatformConnector], label: str, credentials: Mapping[str, str]) -> None:
         self.label = label
         self._credentials = dict(credentials)
+        with self._translated("__init__"):
+            self.connector = connector()
 
     def was_opened_with(self, credentials: Mapping[str, str]) -> bool:
         """True when these are the credentials of this session."""
@@ -146,10 +147,10 @@ class Session:
         except PeftStudioError as error:
             error.connector = error.connector or self.label
             raise
-        except Exception as error:  # a connector may raise anything
+        except (Exception, SystemExit) as error:  # some vendors' libraries end the program instead of raising
             raise self._translate(method, error) from error
 
-    def _translate(self, method: str, error: Exception) -> PeftStudioError:
+    def _translate(self, method: str, error: BaseException) -> PeftStudioError:
         why = (
             str(error)
             if type(error) is RuntimeError and str(error)

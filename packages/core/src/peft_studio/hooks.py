@@ -29,7 +29,7 @@ class Outcome:
 
     plugin: str
     value: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Hooks:
@@ -79,7 +79,7 @@ class Hooks:
             given = [arguments[name] for name in implementation.argnames]
             try:
                 yield Outcome(implementation.plugin_name, implementation.function(*given))
-            except Exception as error:  # noqa: BLE001 -- whatever a plugin raises is its outcome
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a plugin raises is its outcome
                 yield Outcome(implementation.plugin_name, error=error)
 
     def _options(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:

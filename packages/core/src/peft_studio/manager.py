@@ -104,7 +104,7 @@ class ConnectorManager:
             if name in self._sessions and self._sessions[name].was_opened_with(values):
                 return True
             await self._close(name)
-            session = Session(connector(), self.registry.label(name), values)
+            session = Session(connector, self.registry.label(name), values)
             required = await session.ask("get_required_credentials", list)
             require(session.label, required, values, self.registry.describe(name).manifest)
             await session.open()
@@ -208,8 +208,10 @@ class ConnectorManager:
         For a connector that has only log lines these are the events, with a state event after the last line.
         """
         session = self._session(name)
-        own = session.stream("stream_events", job_id=job_id, after=after)
-        source = own if session.offers("stream_events") else _events_of_lines(session, job_id, after)
+        if session.offers("stream_events"):
+            source = session.stream("stream_events", job_id=job_id, after=after)
+        else:
+            source = _events_of_lines(session, job_id, after)
         self.hook_failures += await asyncio.to_thread(self.registry.prepare, "peft_studio_job_event")
         async with aclosing(source) as events:  # type: ignore[type-var]
             async for event in events:

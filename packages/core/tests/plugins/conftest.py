@@ -129,7 +129,8 @@ class Site:
         lines += [f"Requires-Dist: {line}" for line in requires]
         file = "METADATA" if suffix == "dist-info" else "PKG-INFO"
         (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "entry_points.txt").write_text(f"[peft_studio.connectors]\n{entry}\n", encoding="utf-8")
+        entries = f"[console_scripts]\nsome-tool = some.tool:main\n\n[peft_studio.connectors]\n{entry}\n"
+        (folder / "entry_points.txt").write_text(entries, encoding="utf-8")
         return folder
 
     def imported(self) -> list[str]:

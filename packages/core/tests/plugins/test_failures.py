@@ -110,13 +110,14 @@ def test_a_plugin_that_works_again_is_forgotten(site: Any, home: Path) -> None:
     assert "{}" == (home / "state" / FILE_NAME).read_text()
 
 
-@pytest.mark.parametrize("content", [b"", b"{torn", b"[]", b'{"x": 3}', b"\xff\xfe", b'{"x": {"stage": "none"}}'])
+@pytest.mark.parametrize("content", [b"", b"{torn", b"[]", b'{"KEY": 3}', b"\xff\xfe", b'{"KEY": {"stage": "none"}}'])
 def test_a_corrupt_memory_does_not_break_the_list(content: bytes, site: Any, home: Path) -> None:
     """It is worth nothing by itself; the next failure writes it anew."""
     site.add("acme", plugin="raise ValueError")
     file = home / "state" / FILE_NAME
     file.parent.mkdir(parents=True)
-    file.write_bytes(content)
+    key = f"peft-studio-acme 1.0.0 {site.packages[0]}.plugin"
+    file.write_bytes(content.replace(b"KEY", key.encode()))
 
     assert "described" == ConnectorRegistry([site.root]).describe("acme").state
     ConnectorRegistry([site.root]).check("acme")

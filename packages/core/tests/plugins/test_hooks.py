@@ -46,7 +46,7 @@ def test_a_hook_activates_who_lists_it_and_nobody_else(site: Any) -> None:
 def test_a_hook_that_fails_costs_the_others_nothing(site: Any) -> None:
     """One outcome each; a plugin that cannot even be imported has one too."""
     hooks = {"features": {}, "hooks": ["peft_studio_review_job"]}
-    site.add("bad", plugin=REVIEWER.replace("return", "raise"), changes=hooks)
+    site.add("bad", plugin=REVIEWER.replace("return [", "raise SystemExit([").replace('")]', '")])'), changes=hooks)
     site.add("gone", plugin="raise ImportError('nope')", changes=hooks)
     site.add("good", plugin=REVIEWER, changes=hooks)
 
@@ -56,7 +56,7 @@ def test_a_hook_that_fails_costs_the_others_nothing(site: Any) -> None:
     outcomes = list(ConnectorRegistry([site.root]).ask("peft_studio_review_job", connector="x", config=Config()))
     by_plugin = {outcome.plugin.partition(" ")[0]: outcome for outcome in outcomes}
 
-    assert isinstance(by_plugin["bad"].error, TypeError)
+    assert isinstance(by_plugin["bad"].error, SystemExit)
     assert isinstance(by_plugin["gone"].error, BrokenConnector)
     assert "good says no to m" == str(by_plugin["good"].value[0])
 

@@ -183,6 +183,18 @@ async def test_without_a_connection_there_is_a_remedy() -> None:
     await manager.disconnect("myplatform")
 
 
+async def test_a_connector_that_cannot_be_made_is_told() -> None:
+    """Its constructor is third-party code as well."""
+
+    def fail(self):
+        raise OSError("no home directory")
+
+    with pytest.raises(PlatformError) as caught:
+        await manager_of(having(__init__=fail)).connect("myplatform", KEY)
+
+    assert f"{LABEL}: __init__ failed: OSError: no home directory" == str(caught.value)
+
+
 async def test_a_broken_plugin_is_told_when_connecting(site: Any) -> None:
     """The rest goes on."""
     site.add("acme", plugin="raise ValueError('no')")

@@ -64,11 +64,12 @@ def test_an_allow_list_shuts_the_others_out(site: Any, monkeypatch: pytest.Monke
 
 
 def test_none_shuts_everybody_out(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One switch turns third-party code off."""
+    """One switch turns third-party code off, also a plugin that calls itself none."""
     site.add("acme")
+    site.add("none")
     monkeypatch.setenv("PEFT_STUDIO_PLUGINS", "none")
 
-    assert ["disabled"] == [str(record.state) for record in ConnectorRegistry([site.root]).list()]
+    assert ["disabled", "disabled"] == [str(record.state) for record in ConnectorRegistry([site.root]).list()]
 
 
 def test_an_empty_variable_says_nothing(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:

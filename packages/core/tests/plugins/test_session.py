@@ -55,11 +55,12 @@ async def test_a_wrong_answer_is_refused(
         (OSError(113, "No route"), "get_job_status", ConnectionFailed, f"{LOST}: OSError: [Errno 113] No route"),
         (PermissionError(13, "no"), "get_job_status", PlatformError, f"{FAILED}: PermissionError: [Errno 13] no"),
         (ValueError("x"), "get_job_status", PlatformError, f"{FAILED}: ValueError: x"),
+        (SystemExit(2), "get_job_status", PlatformError, f"{FAILED}: SystemExit: 2"),
     ],
-    ids=["no artifact", "runtime", "no route", "no permission", "value"],
+    ids=["no artifact", "runtime", "no route", "no permission", "value", "exit"],
 )
 async def test_a_foreign_error_becomes_ours(
-    raised: Exception, method: str, kind: type[PeftStudioError], message: str
+    raised: BaseException, method: str, kind: type[PeftStudioError], message: str
 ) -> None:
     """The sentence names the connector, what it was asked, and what it raised."""
     error = await failure(having(**{method: raising(raised)}), method, "job-1")

@@ -133,9 +133,16 @@ class Supervisor:
                 self._log.append("log", {"level": "warning", "message": text, "source": "trainer"})
                 continue
             if kind == "error":
+                fields["message"] = self._in_users_words(fields["message"])
                 self._error = fields
             self._has_stepped = self._has_stepped or kind == "step"
             self._log.append(kind, fields)
+
+    def _in_users_words(self, message: str) -> str:
+        """A dataset under the name that the user knows, where the client has told it."""
+        original = self._job.get("dataset")
+        taken_in = str(self._folder.path / self._job["config"]["dataset_path"])
+        return message if original is None else message.replace(taken_in, original)
 
     def _read_stderr(self, stderr: IO[bytes] | None) -> None:
         assert stderr is not None

@@ -90,7 +90,9 @@ class Demo:
     def _ask(self, questions: list[Question], adapter: Path | None = None) -> list[str]:
         texts = [question.text for question in questions]
         with report.waiting() as tell:
-            return ask(self.base_model, texts, tell, adapter=adapter, max_new_tokens=MAX_NEW_TOKENS)
+            answers = ask(self.base_model, texts, tell, adapter=adapter, max_new_tokens=MAX_NEW_TOKENS)
+        report.say_right(questions, answers)
+        return answers
 
 
 def free_folder(parent: Path) -> Path:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from peft_studio_local.demo_questions import Comparison, Kind
-from peft_studio_local.scoring import share
+from peft_studio_local.demo_questions import Comparison, Kind, Question
+from peft_studio_local.scoring import is_right, share
 
+NAMES: Final[dict[Kind, str]] = {"held_out": "held-out questions", "ordinary": "ordinary questions"}
 #: Columns of the table where there is no terminal to ask for its width.
 _WIDTH = 120
 #: The base model rambles; so many characters of an answer show that it does.
@@ -37,6 +39,17 @@ def waiting() -> Iterator[Callable[[str], None]]:
         yield lambda message: status.update(Text(message))
 
 
+def say_right(questions: Sequence[Question], answers: Sequence[str]) -> None:
+    """How many of each kind were right."""
+    for kind, name in NAMES.items():
+        right = [
+            is_right(answer, question.expected)
+            for question, answer in zip(questions, answers, strict=True)
+            if question.kind == kind
+        ]
+        click.echo(f"     {sum(right)} of {len(right)} {name} right")
+
+
 def show_answers(comparisons: Sequence[Comparison]) -> None:
     """Every question with both answers, held-out ones first."""
     console = Console()
@@ -54,8 +67,7 @@ def show_answers(comparisons: Sequence[Comparison]) -> None:
 def show_score(comparisons: Sequence[Comparison]) -> None:
     """The score, before and after."""
     click.echo()
-    names: dict[Kind, str] = {"held_out": "held-out questions", "ordinary": "ordinary questions"}
-    for kind, name in names.items():
+    for kind, name in NAMES.items():
         rows = of_kind(comparisons, kind)
         before, after = _score([row.was_right for row in rows]), _score([row.is_right for row in rows])
         click.echo(f"{name:20} {before} right before  →  {click.style(after, bold=True)} right after")
@@ -66,7 +78,7 @@ def show_score(comparisons: Sequence[Comparison]) -> None:
 def show_next(folder: Path, job_id: str, example: str) -> None:
     """Where things are, and what to try."""
     click.echo(f"\n{folder}/ holds adapter/, metrics.jsonl and the loss curve loss.png\n\nTry next:")
-    click.echo(f"  peft-studio chat {folder / 'adapter'} --prompt {example!r}")
+    click.echo(f"  peft-studio chat {quote(str(folder / 'adapter'))} --prompt {quote(example)}")
     click.echo(f"  peft-studio jobs show {job_id}")
 
 

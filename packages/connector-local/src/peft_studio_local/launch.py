@@ -54,7 +54,15 @@ def create(jobs: Path, job_id: str, config: TrainingConfig, hourly_rate: Decimal
         dataset = _take_in(Path(config.dataset_path).expanduser(), folder.inputs)
         local = attrs.evolve(config, base_model=_absolute_model(config), dataset_path=f"inputs/{dataset.name}")
         created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        folder.write_job({"id": job_id, "created": created, "hourly_rate": str(hourly_rate), "config": local.to_dict()})
+        folder.write_job(
+            {
+                "id": job_id,
+                "created": created,
+                "hourly_rate": str(hourly_rate),
+                "dataset": config.dataset_path,
+                "config": local.to_dict(),
+            }
+        )
     except FileExistsError as error:
         _undo(folder, output)
         raise InvalidConfig(f"output folder {output} is not empty", remedy="choose a new folder") from error

@@ -57,7 +57,7 @@ class JobFolder:
         return self.path / "supervisor.log"
 
     def read_job(self) -> dict[str, Any]:
-        """`job.json`: id, created, config, and hourly_rate where the machine has a price."""
+        """`job.json`: id, created and config; hourly_rate and the dataset's original path where they are known."""
         job: dict[str, Any] = json.loads((self.path / "job.json").read_text(encoding="utf-8"))
         return job
 

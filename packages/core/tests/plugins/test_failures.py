@@ -159,3 +159,19 @@ def test_ctrl_c_in_a_plugin_gets_out(site: Any) -> None:
     site.add("acme", plugin="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         ConnectorRegistry([site.root]).activate("acme")
+
+
+def test_an_import_is_not_waited_for_beyond_its_limit(site: Any) -> None:
+    """This one would come to an end, and be in order, if it were given the time."""
+    site.add("acme", plugin="import threading; threading.Event().wait(3)\n" + WORKING)
+    with pytest.raises(BrokenConnector, match=r"gave no answer after 0\.2 s"):
+        ConnectorRegistry([site.root], import_limit=0.2).activate("acme")
+
+
+def test_a_slow_import_is_a_warning(site: Any) -> None:
+    """It works, and each command that needs it waits."""
+    site.add("acme", plugin="import threading; threading.Event().wait(1.1)\n" + WORKING)
+    (finding,) = ConnectorRegistry([site.root]).check("acme")
+
+    assert "warning" == finding.severity
+    assert finding.message.startswith(f"importing {site.packages[0]}.plugin took ")

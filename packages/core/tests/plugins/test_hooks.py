@@ -73,8 +73,9 @@ def test_commands_are_known_without_an_import_and_come_from_their_plugin(site: A
     assert [("one", "one", "Do one."), ("two", "two", "Do two.")] == listed
     assert [] == site.imported()
     assert [None] == [outcome.error for outcome in registry.ask("peft_studio_cli", only="two", group=group)]
-    assert ["two"] == group
     assert [site.packages[1]] == site.imported()
+    assert [None] == [outcome.error for outcome in registry.ask("peft_studio_cli", only="one", group=group)]
+    assert ["two", "one"] == group
 
 
 def test_a_programs_own_plugin_brings_hooks_and_a_connector(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from peft_studio._paths import data_dir
+from peft_studio.paths import data_dir
 from peft_studio.artifacts import copy_verified
 from peft_studio.connector import TrainingConnector
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound, PlatformError

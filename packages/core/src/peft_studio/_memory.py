@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from peft_studio import __version__, _paths
+from peft_studio import __version__, paths
 from peft_studio.records import Broken, Plugin, Stage
 
 FILE_NAME = "plugin-failures.json"
@@ -25,7 +25,7 @@ class FailureMemory:
     """The failures of one state directory."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file or _paths.state_dir() / FILE_NAME
+        self._file = file or paths.state_dir() / FILE_NAME
         self._entries: dict[str, dict[str, Any]] | None = None
 
     def recall(self, plugin: Plugin, package: ModuleSpec | None) -> Broken | None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
-from peft_studio import _paths
+from peft_studio import paths
 from peft_studio._metadata import normalized
 from peft_studio.errors import InvalidConfig
 from peft_studio.records import Finding, Plugin, Stage
@@ -55,7 +55,7 @@ class Policy:
         settings: Path | None = None,
     ) -> Self:
         """The policy of this user: arguments, then environment, then settings.toml. Raises `InvalidConfig`."""
-        file = _paths.config_dir() / SETTINGS if settings is None else settings
+        file = paths.config_dir() / SETTINGS if settings is None else settings
         written = _read_settings(file)
         choices = (
             (allow, "the argument allow"),
@@ -102,7 +102,7 @@ class Policy:
     @staticmethod
     def _pin_remedy(name: str, plugins: list[Plugin]) -> str:
         line = f'{name} = "{plugins[0].distribution}"'
-        remedy = f"write {line} under [plugins.pin] in {_paths.config_dir() / SETTINGS}"
+        remedy = f"write {line} under [plugins.pin] in {paths.config_dir() / SETTINGS}"
         return remedy if len(plugins) == 1 else f"{remedy}, or uninstall all but one"
 
 

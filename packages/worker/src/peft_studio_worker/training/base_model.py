@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
-from platformdirs import user_cache_path
 
 from peft_studio.errors import ConnectionFailed, InvalidConfig
+from peft_studio.paths import cache_dir
 from peft_studio_worker.training import gguf
 from peft_studio_worker.training.reporting import Report
 
@@ -42,40 +41,13 @@ class BaseModel:
         return digest.hexdigest()
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept: `$PEFT_STUDIO_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get("PEFT_STUDIO_CACHE")
-    return Path(chosen) if chosen else user_cache_path("peft-studio", appauthor=False)
-
-
-def remember(base: BaseModel) -> None:
-    """Note where the model lies, so that whoever has an adapter made on it finds it without a path in the adapter."""
-    note = _note(base.fingerprint)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(str(base.folder), encoding="utf-8")
-
-
-def recall(fingerprint: str) -> Path | None:
-    """The folder of a model that was used on this machine, if it is still the same."""
-    note = _note(fingerprint)
-    if not note.is_file():
-        return None
-    folder = Path(note.read_text(encoding="utf-8"))
-    is_same = (folder / "config.json").is_file() and BaseModel(folder, "", "local").fingerprint == fingerprint
-    return folder if is_same else None
-
-
-def _note(fingerprint: str) -> Path:
-    return cache_folder() / "base-models" / fingerprint
-
-
 def locate(name: str, source: str, report: Report) -> BaseModel:
     """The model that `base_model` and `model_source` mean. Raises `InvalidConfig` when it cannot be trained."""
     path = Path(name).expanduser()
     if source == "gguf" or (source == "auto" and path.suffix.lower() == ".gguf"):
         if not path.is_file():
             raise InvalidConfig(f"base_model {name} is not a file", remedy="give the path of a .gguf file")
-        folder = gguf.model_folder(path, cache_folder(), report)
+        folder = gguf.model_folder(path, cache_dir(), report)
         return BaseModel(folder, path.stem, "gguf")
     if source == "local" or (source == "auto" and (path.exists() or _looks_like_path(name))):
         check_folder(path)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 HOME_VARIABLE = "PEFT_STUDIO_HOME"
+CACHE_VARIABLE = "PEFT_STUDIO_CACHE"
 
 
 def data_dir() -> Path:
@@ -29,8 +30,9 @@ def config_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """What can be made again."""
-    return _directory("cache")
+    """What can be made again, converted models above all; `PEFT_STUDIO_CACHE` lets many homes share one."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else _directory("cache")
 
 
 def _directory(kind: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from textwrap import shorten
 from typing import Any, Final
 
 import click
@@ -127,10 +128,8 @@ def _table(title: str, rows: Sequence[Comparison]) -> Table:
 
 
 def _answer(answer: str, *, is_right: bool) -> Text:
-    words = " ".join(answer.split())
-    short = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
     mark, colour = ("✓", "green") if is_right else ("✗", "red")
-    return Text(f"{mark} ", style=colour) + Text(short)
+    return Text(f"{mark} ", style=colour) + Text(shorten(answer, _LONGEST, placeholder=" …"))
 
 
 def _score(right: Sequence[bool]) -> str:

@@ -21,6 +21,9 @@ _NAMED: Final = (
     "torchx", "huggingface-hub", "click", "attrs",
 )  # fmt: skip
 
+#: Above this many cores of foreign work a table says that it is not to be quoted.
+QUIET_CORES: Final = 0.3
+
 _LIST_PACKAGES: Final = """
 import json, importlib.metadata as m
 print(json.dumps({d.metadata["Name"].lower().replace("_", "-"): d.version for d in m.distributions()}))
@@ -109,6 +112,8 @@ def _section(section: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {named[name]}" for name in _NAMED if name in named)
     foreign = section["foreign_cores"]
     noise = "unknown" if foreign is None else f"{foreign:.2f} cores"
+    if foreign is not None and foreign > QUIET_CORES:
+        noise = f"**{noise}, a busy machine: ratios hold roughly, times do not**"
     quick = ", a quick run" if section["is_quick"] else ""
     facts = f"Measured {section['measured']}{quick}; used by other processes meanwhile: {noise}. {versions}."
     verdicts = "\n".join(f"* {line}" for line in section["verdicts"])

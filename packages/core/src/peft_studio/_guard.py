@@ -22,7 +22,7 @@ class TookTooLong(Exception):
 
 
 @frozen
-class Outcome:
+class Result:
     """What came of the call: a value, or the exception that it ended with."""
 
     value: Any
@@ -31,7 +31,7 @@ class Outcome:
     seconds: float
 
 
-def guarded(function: Callable[[], Any], limit: float) -> Outcome:
+def guarded(function: Callable[[], Any], limit: float) -> Result:
     """Call `function` for at most `limit` seconds. Only KeyboardInterrupt gets out."""
     result: list[Any] = [None, None]
 
@@ -48,10 +48,10 @@ def guarded(function: Callable[[], Any], limit: float) -> Outcome:
         thread.join(limit)
     seconds = time.monotonic() - started
     if thread.is_alive():
-        return Outcome(None, TookTooLong(f"no answer after {limit:g} s"), printed.getvalue(), seconds)
+        return Result(None, TookTooLong(f"no answer after {limit:g} s"), printed.getvalue(), seconds)
     if isinstance(result[1], KeyboardInterrupt):
         raise result[1]
-    return Outcome(result[0], result[1], printed.getvalue(), seconds)
+    return Result(result[0], result[1], printed.getvalue(), seconds)
 
 
 class _captured:  # noqa: N801 -- reads as the context manager that it is

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from peft_studio._guard import Outcome, TookTooLong, guarded
+from peft_studio._guard import Result, TookTooLong, guarded
 from peft_studio.connector import PlatformConnector
 from peft_studio.hooks import DELIVERY, Hooks
 from peft_studio.manifest import Manifest, unknown_hooks
@@ -31,7 +31,6 @@ class Trial:
 
     findings: list[Finding] = Factory(list)
     connector: type[PlatformConnector] | None = None
-    module: ModuleType | None = None
 
     @property
     def fault(self) -> Finding | None:
@@ -49,17 +48,22 @@ def attempt(
     outcome = guarded(lambda: importlib.import_module(plugin.value), limit)
     trial.findings += _run_faults(plugin, Stage.IMPORT, f"importing {plugin.value}", outcome)
     if outcome.error is None:
-        trial.module = outcome.value
-        _take_class(trial, plugin, manifest, hooks, limit)
+        try:
+            _take_class(trial, outcome.value, plugin, manifest, hooks, limit)
+        except Exception as error:  # noqa: BLE001 -- looking at a class can run its code
+            trial.findings.append(_raised(plugin, Stage.VALIDATION, f"looking at {plugin.value}", error))
     if trial.fault is not None:
-        if trial.module is not None:
-            hooks.unregister(trial.module)
+        hooks.unregister(plugin.label)
         _forget_modules(plugin, known)
     return trial
 
 
-def _take_class(trial: Trial, plugin: Plugin, manifest: Manifest | None, hooks: Hooks, limit: float) -> None:
-    module = trial.module
+def _take_class(
+    trial: Trial, module: ModuleType, plugin: Plugin, manifest: Manifest | None, hooks: Hooks, limit: float
+) -> None:
+    if hooks.is_registered(module):
+        trial.findings.append(_taken(plugin))
+        return
     hook_faults = hooks.inspect(module)
     trial.findings += hook_faults
     if manifest is not None:
@@ -110,7 +114,7 @@ def _extend_import_path(path: Sequence[str] | None) -> None:
     sys.path += [str(entry) for entry in path or () if str(entry) not in sys.path]
 
 
-def _run_faults(plugin: Plugin, stage: Stage, what: str, outcome: Outcome) -> list[Finding]:
+def _run_faults(plugin: Plugin, stage: Stage, what: str, outcome: Result) -> list[Finding]:
     """What running the plugin's code gave rise to: an exception, a time limit, text on stdout, a slow import."""
     found = []
     if isinstance(outcome.error, TookTooLong):
@@ -161,6 +165,14 @@ def _nothing_delivered(plugin: Plugin) -> Finding:
         stage=Stage.DELIVERY,
         message=f"{plugin.value} does not implement {DELIVERY}",
         remedy="write it, or, for a plugin with hooks alone, list them under hooks in connector.json and no features",
+    )
+
+
+def _taken(plugin: Plugin) -> Finding:
+    return Finding(
+        stage=Stage.DISCOVERY,
+        message=f"{plugin.value} belongs to another connector already; one module delivers one connector",
+        remedy=f"report it to the author of {plugin.distribution}",
     )
 
 

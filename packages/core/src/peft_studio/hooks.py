@@ -56,10 +56,14 @@ class Hooks:
         """Add `plugin` under `name`. Look at `inspect` first: pluggy raises at some of the faults named there."""
         self._manager.register(plugin, name)
 
-    def unregister(self, plugin: object) -> None:
-        """Take `plugin` out again; unknown ones are ignored."""
-        if self._manager.is_registered(plugin):
-            self._manager.unregister(plugin)
+    def unregister(self, name: str) -> None:
+        """Take the plugin with that name out again; unknown ones are ignored."""
+        if self._manager.has_plugin(name):
+            self._manager.unregister(name=name)
+
+    def is_registered(self, plugin: object) -> bool:
+        """True when this very module or object is in, under whatever name."""
+        return self._manager.is_registered(plugin)
 
     def deliver(self, plugin: object) -> Any:
         """Call the delivery hook of exactly this plugin, whatever others are registered."""

@@ -322,7 +322,6 @@ def _unpack(data: bytes, destination: Path, label: str) -> Path:
 
     from peft_studio import artifacts
 
-    artifacts.require_empty(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".peft-studio-", dir=destination.parent) as folder:
         try:

@@ -18,7 +18,7 @@ from peft_studio._memory import FailureMemory
 from peft_studio.discovery import Candidate, scan
 from peft_studio.errors import BrokenConnector, ConnectorNotFound
 from peft_studio.policy import Policy
-from peft_studio.records import FEATURES, ConnectorRecord, Finding, State
+from peft_studio.records import FEATURES, Broken, ConnectorRecord, Finding, State
 
 if TYPE_CHECKING:
     from peft_studio.connector import PlatformConnector
@@ -113,6 +113,13 @@ class ConnectorRegistry:
             entry = self._entry(name)
             self._attempt(entry)
             return entry.all_findings()
+
+    def broken(self, name: str) -> Broken | None:
+        """Why the plugin of that name cannot be used, as far as is known; None for all else. Imports nothing."""
+        entry = None if name in self._registered else self._entry(name)
+        if entry is None or entry.plugin is None or entry.is_disabled or entry.fault is None:
+            return None
+        return Broken.from_finding(entry.plugin, entry.fault)
 
     def register(self, connector: type[PlatformConnector]) -> None:
         """Add a class without an entry point. It takes precedence over an installed connector of its name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,30 @@ def test_a_failure_keeps_its_cause(site: Any) -> None:
 
     assert "acme (peft-studio-acme 1.0.0)" == caught.value.connector
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_failure_is_a_record_that_says_everything(site: Any) -> None:
+    """Who, where on the way, why, what to do, and the exception itself; told by the files or by an import."""
+    site.add("acme", plugin="raise KeyError('x')")
+    site.add("old", requires=["peft-studio>=99"])
+    site.add("good")
+    registry = ConnectorRegistry([site.root])
+    before = registry.broken("acme")
+    registry.check("acme")
+    acme, old = registry.broken("acme"), registry.broken("old")
+
+    assert before is None
+    assert registry.broken("good") is None
+    assert acme is not None
+    assert old is not None
+    assert ("acme", "peft-studio-acme", "1.0.0", f"{site.packages[0]}.plugin") == (
+        acme.plugin.name,
+        acme.plugin.distribution,
+        acme.plugin.version,
+        acme.plugin.value,
+    )
+    assert ("import", KeyError) == (acme.stage, type(acme.cause))
+    assert ("version", "pip install --upgrade 'peft-studio>=99'") == (old.stage, old.remedy)
 
 
 def test_a_failure_leaves_no_modules_and_no_hooks_behind(site: Any) -> None:
@@ -175,3 +200,25 @@ def test_a_slow_import_is_a_warning(site: Any) -> None:
 
     assert "warning" == finding.severity
     assert finding.message.startswith(f"importing {site.packages[0]}.plugin took ")
+
+
+def test_one_module_cannot_be_two_connectors(site: Any) -> None:
+    """The first goes on working; the second says why it cannot."""
+    installed = site.add("acme", manifest=None)
+    site.write_metadata("second-name", "1.0.0", [], f"acne = {installed.package}.plugin")
+    registry = ConnectorRegistry([site.root])
+    registry.activate("acme")
+    message = f"{installed.package}.plugin belongs to another connector already; one module delivers one connector"
+
+    assert [message] == [finding.message for finding in registry.check("acne") if finding.is_fault]
+    assert "active" == registry.describe("acme").state
+    assert ["acme"] == [registry.hooks.deliver(sys.modules[f"{installed.package}.plugin"]).name]
+
+
+def test_a_class_that_fails_when_looked_at_is_a_record(site: Any) -> None:
+    """Even that runs third-party code."""
+    trap = "    class _Trap:\n        def __get__(self, *_): raise OSError('trap')\n    supports_tracking = _Trap()\n"
+    site.add("acme", swap={"    name =": trap + "    name ="})
+    (finding,) = ConnectorRegistry([site.root]).check("acme")
+
+    assert f"looking at {site.packages[0]}.plugin raised OSError: trap" == finding.message

@@ -159,8 +159,7 @@ async def test_a_reader_that_stops_closes_the_connectors_stream() -> None:
         stream = manager.stream_logs("myplatform", "job-1")
         assert "line" == await anext(stream)
         await stream.aclose()  # type: ignore[attr-defined]
-
-    assert [True] == closed
+        assert [True] == closed
 
 
 async def test_a_stream_that_fails_in_the_middle_names_the_connector() -> None:

@@ -89,6 +89,29 @@ def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> Any:
     return tokenizer
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the user's cache is read or written, and nothing is looked up online."""
+    before = dict(os.environ)
+    os.environ["PEFT_STUDIO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    """Make a tiny tokenizer with any chat template."""
+    return tiny_tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Path]:
+    """Make a model folder; settings change the configuration of the tiny Llama."""
+    return write_tiny_model
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Llama with tokenizer and chat template."""
@@ -154,14 +177,10 @@ class Events(list[dict[str, Any]]):
         return [event["loss"] for event in self.of("step")]
 
 
-Train = Callable[..., Events]
+class Train:
+    """Trains a job folder in this process, and gives back the events."""
 
-
-@pytest.fixture
-def train() -> Train:
-    """Train a job folder in this process; the events come back. `finished` tells whether the artifact was made."""
-
-    def run(folder: Path, *, stop_after: int | None = None) -> Events:
+    def __call__(self, folder: Path, *, stop_after: int | None = None) -> Events:
         from peft_studio_worker.training.session import train_job
 
         events = Events(stop_after)
@@ -169,7 +188,15 @@ def train() -> Train:
         assert finished is (folder / "artifact").is_dir()
         return events
 
-    return run
+    @staticmethod
+    def silent(kind: str, /, **fields: Any) -> None:
+        """For those who do not want to hear."""
+
+
+@pytest.fixture
+def train() -> Train:
+    """Train a job folder in this process; the events come back."""
+    return Train()
 
 
 StartTrainer = Callable[..., subprocess.Popen[str]]

@@ -41,6 +41,27 @@ class BaseModel:
         return digest.hexdigest()
 
 
+def remember(base: BaseModel) -> None:
+    """Note where the model lies, so that whoever has an adapter made on it finds it without a path in the adapter."""
+    note = _note(base.fingerprint)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(base.folder), encoding="utf-8")
+
+
+def recall(fingerprint: str) -> Path | None:
+    """The folder of a model that was used on this machine, if it is still the same."""
+    note = _note(fingerprint)
+    if not note.is_file():
+        return None
+    folder = Path(note.read_text(encoding="utf-8"))
+    is_same = (folder / "config.json").is_file() and BaseModel(folder, "", "local").fingerprint == fingerprint
+    return folder if is_same else None
+
+
+def _note(fingerprint: str) -> Path:
+    return cache_dir() / "base-models" / fingerprint
+
+
 def locate(name: str, source: str, report: Report) -> BaseModel:
     """The model that `base_model` and `model_source` mean. Raises `InvalidConfig` when it cannot be trained."""
     path = Path(name).expanduser()

@@ -10,15 +10,28 @@ from pathlib import Path
 
 import psutil
 import torch
+from attrs import frozen
 
+from peft_studio.artifacts import Manifest
 from peft_studio.errors import InvalidConfig, NotEnoughMemory
 from peft_studio.training_config import TrainingConfig
 from peft_studio_worker.training import algorithms, artifact, base_model, datasets, examples, formats, model
 from peft_studio_worker.training.artifact import Made
 from peft_studio_worker.training.base_model import BaseModel
 from peft_studio_worker.training.loop import Loop
-from peft_studio_worker.training.preparation import Data, prepare, versions
+from peft_studio_worker.training.preparation import Data, Prepared, prepare, versions
 from peft_studio_worker.training.reporting import Report, say
+
+
+@frozen
+class Session:
+    """A job that is ready to train."""
+
+    folder: Path
+    config: TrainingConfig
+    base: BaseModel
+    data: Data
+    prepared: Prepared
 
 
 def train_job(folder: Path, report: Report, stop: threading.Event) -> bool:
@@ -27,6 +40,18 @@ def train_job(folder: Path, report: Report, stop: threading.Event) -> bool:
     Raises `InvalidConfig`, `NotEnoughMemory`, `UnsupportedCapability` or `ConnectionFailed` for what cannot be trained.
     """
     started = time.monotonic()
+    session = open_session(folder, report)
+    report("phase", name="training")
+    if not _train(session.prepared.loop, stop, started):
+        return False
+    report("phase", name="saving")
+    manifest = _save(session)
+    report("artifact", path=str(folder / "artifact"), size=manifest.size, manifest_sha256=manifest.sha256)
+    return True
+
+
+def open_session(folder: Path, report: Report) -> Session:
+    """Check and load everything that the job in `folder` needs. Raises as `train_job`."""
     config = read_config(folder)
     algorithms.check(config)
     for name in algorithms.ignored_settings(config):
@@ -37,23 +62,9 @@ def train_job(folder: Path, report: Report, stop: threading.Event) -> bool:
     report("phase", name="reading_dataset", detail=path.name)
     records = _read(path, report)
     base = base_model.locate(config.base_model, config.model_source, report)
-    base_model.remember(base)
+    _remember(base, report)
     data = _tokenise(config, base, records, path, report)
-    prepared = prepare(config, base, data, folder / "checkpoints", report)
-
-    report("phase", name="training")
-    if not _train(prepared.loop, stop, started):
-        return False
-
-    report("phase", name="saving")
-    made = Made(
-        config=config, base=base, model=prepared.loop.model, tokenizer=data.tokenizer, progress=prepared.loop.progress,
-        examples=len(data.training), tokens_per_epoch=prepared.loop.plan.tokens_per_epoch, versions=versions(),
-        start=prepared.start,
-    )  # fmt: skip
-    manifest = artifact.write(made, folder / "artifact")
-    report("artifact", path=str(folder / "artifact"), size=manifest.size, manifest_sha256=manifest.sha256)
-    return True
+    return Session(folder, config, base, data, prepare(config, base, data, folder / "checkpoints", report))
 
 
 def read_config(folder: Path) -> TrainingConfig:
@@ -90,6 +101,23 @@ def _tokenise(
     )
     training, validation = examples.split(every, config.validation_split, config.seed)
     return Data(training, validation, tokenizer)
+
+
+def _remember(base: BaseModel, report: Report) -> None:
+    try:
+        base_model.remember(base)
+    except OSError as error:  # the run does not need it, only later chats
+        say(report, f"where the base model lies cannot be noted: {error}", level="warning")
+
+
+def _save(session: Session) -> Manifest:
+    loop = session.prepared.loop
+    made = Made(
+        config=session.config, base=session.base, model=loop.model, tokenizer=session.data.tokenizer,
+        progress=loop.progress, examples=len(session.data.training), tokens_per_epoch=loop.plan.tokens_per_epoch,
+        versions=versions(), start=session.prepared.start,
+    )  # fmt: skip
+    return artifact.write(made, session.folder / "artifact")
 
 
 def _train(loop: Loop, stop: threading.Event, started: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from itertools import count
 from types import FunctionType
 from typing import Any
 
@@ -55,6 +56,11 @@ class Hooks:
     def register(self, plugin: object, name: str) -> None:
         """Add `plugin` under `name`. Look at `inspect` first: pluggy raises at some of the faults named there."""
         self._manager.register(plugin, name)
+
+    def free_name(self, name: str) -> str:
+        """The name itself, or with a number that makes it one that nobody has: two plugins may be of one class."""
+        names = (name if number == 1 else f"{name} {number}" for number in count(1))
+        return next(free for free in names if not self._manager.has_plugin(free))
 
     def unregister(self, name: str) -> None:
         """Take the plugin with that name out again; unknown ones are ignored."""

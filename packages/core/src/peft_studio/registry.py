@@ -142,14 +142,19 @@ class ConnectorRegistry:
             )
 
     def add_plugin(self, plugin: object, name: str | None = None) -> None:
-        """Add a plugin module or object of the embedding program: its hooks, and the connector that it delivers."""
+        """Add a plugin module or object of the embedding program: its hooks, and the connector that it delivers.
+
+        The same one added again changes nothing. Raises `BrokenConnector` with every fault of its hooks and connector.
+        """
         from peft_studio.hooks import DELIVERY
 
         label = name or str(getattr(plugin, "__name__", type(plugin).__qualname__))
         faults = self.hooks.inspect(plugin)
         if faults:
             raise BrokenConnector(f"{label} is not a plugin", why="; ".join(map(str, faults)), remedy=faults[0].remedy)
-        self.hooks.register(plugin, label)
+        if self.hooks.is_registered(plugin):
+            return
+        self.hooks.register(plugin, self.hooks.free_name(label))
         if DELIVERY in self.hooks.implemented(plugin):
             self.register(self.hooks.deliver(plugin))
 

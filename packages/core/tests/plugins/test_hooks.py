@@ -125,3 +125,19 @@ def test_hooks_that_would_never_be_called_are_refused(source: str, message: str,
 
     with pytest.raises(BrokenConnector, match=message):
         ConnectorRegistry([tmp_path]).add_plugin(module)
+
+
+def test_two_plugins_of_one_class_are_two(tmp_path: Path) -> None:
+    """Each has a name of its own; one that is added again is still one."""
+
+    class Vault:
+        @hookimpl
+        def peft_studio_credential(self):
+            return None
+
+    registry, first, second = ConnectorRegistry([tmp_path]), Vault(), Vault()
+    for plugin in (first, second, first):
+        registry.add_plugin(plugin, "vault")
+
+    outcomes = registry.ask("peft_studio_credential", connector="mine", field="key")
+    assert ["vault 2", "vault"] == [outcome.plugin for outcome in outcomes]

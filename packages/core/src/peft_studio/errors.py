@@ -21,9 +21,10 @@ Each error is a `PeftStudioError` *and* the built-in that Python programmers wou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from peft_studio.models import Problem
+if TYPE_CHECKING:
+    from peft_studio.models import Problem
 
 
 class PeftStudioError(Exception):

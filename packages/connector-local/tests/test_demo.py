@@ -123,9 +123,12 @@ def test_missing_model_tells_the_command():
 
 
 def test_default_folder_never_meets_an_old_one(tmp_path):
-    """A second demo goes beside the first."""
-    assert tmp_path / "peft-studio-demo" == free_folder(tmp_path)
-    (tmp_path / "peft-studio-demo").mkdir()
+    """A second demo goes beside the first, and into the empty folder of one that was interrupted."""
+    first = tmp_path / "peft-studio-demo"
+    assert first == free_folder(tmp_path)
+    first.mkdir()
+    assert first == free_folder(tmp_path)
+    (first / "loss.png").touch()
     assert tmp_path / "peft-studio-demo-2" == free_folder(tmp_path)
 
 

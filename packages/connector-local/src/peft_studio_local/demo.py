@@ -100,14 +100,19 @@ def free_folder(parent: Path) -> Path:
     number = 1
     while True:
         folder = parent / (DEFAULT_FOLDER if number == 1 else f"{DEFAULT_FOLDER}-{number}")
-        if not folder.exists():
+        if is_free(folder):
             return folder
         number += 1
 
 
+def is_free(folder: Path) -> bool:
+    """Whether `folder` is new, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def check_folder(folder: Path) -> None:
     """Raise `InvalidConfig` unless `folder` is new, or an empty folder."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise InvalidConfig(f"{folder} is not an empty folder", remedy="choose a new folder with --out")
 
 

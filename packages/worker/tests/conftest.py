@@ -90,14 +90,21 @@ def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing of the user's cache is read or written, and nothing is looked up online."""
-    before = dict(os.environ)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the user's cache is read or written, nothing is looked up online, and one thread does the work.
+
+    The tiny models' layers are so small that a second thread only waits, and on a busy machine for long.
+    """
+    import torch
+
+    before, threads = dict(os.environ), torch.get_num_threads()
     os.environ["PEFT_STUDIO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
     yield
     os.environ.clear()
     os.environ.update(before)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def test_qlora_trains_on_a_quantized_model(make_job, train) -> None:
 
 
 def config(**settings: Any) -> TrainingConfig:
+    """A config with these settings."""
     return TrainingConfig(base_model="m", dataset_path="d", **settings)
 
 

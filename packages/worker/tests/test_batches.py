@@ -65,6 +65,7 @@ def test_long_examples_get_rows_of_their_own() -> None:
 
 @pytest.fixture(scope="module")
 def loss(tiny_model) -> LossFunction:
+    """The exact loss of the tiny model."""
     exact = precision.choose("float32")
     return LossFunction(model.load_base(tiny_model, exact, "sdpa").eval(), exact)
 
@@ -102,6 +103,7 @@ def plain_loss(network: Any, examples: list[Example]) -> float:
 
 
 def config(**settings: Any) -> TrainingConfig:
+    """A config with these settings."""
     return TrainingConfig(base_model="m", dataset_path="d", **settings)
 
 

@@ -58,6 +58,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
 
 
 def refusal(path: Path) -> str:
+    """The sentence for a file that cannot be used; there is always something to do about it."""
     with pytest.raises(InvalidConfig) as caught:
         read_rows(path)
     assert caught.value.remedy
@@ -65,6 +66,7 @@ def refusal(path: Path) -> str:
 
 
 def write(path: Path, content: bytes | str) -> Path:
+    """A file with this content."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
@@ -150,7 +152,7 @@ def test_latin_1(tmp_path: Path) -> None:
 
 
 def test_a_file_that_only_calls_itself_parquet(tmp_path: Path) -> None:
-    """pyarrow's complaint becomes ours."""
+    """The complaint of pyarrow becomes ours."""
     pytest.importorskip("pyarrow")
     with pytest.raises(InvalidConfig, match="cannot be read"):
         read_rows(write(tmp_path / "d.parquet", "no parquet"))

@@ -23,14 +23,17 @@ CHAT = [
 
 @pytest.fixture(scope="module")
 def tokenizer(make_tokenizer) -> Any:
+    """A tiny tokenizer with a chat template."""
     return make_tokenizer()
 
 
 def learnt(example: Example, tokenizer: Any) -> str:
+    """What is learnt of it, as text."""
     return tokenizer.decode([example.ids[position] for position in example.targets])
 
 
 def make(records: list[Record], tokenizer: Any, **options: Any) -> list[Example]:
+    """The records as examples."""
     return tokenise(records, tokenizer, FILE, **{"max_length": 500, "completion_only": True} | options)
 
 
@@ -114,6 +117,7 @@ def test_what_a_template_refuses_is_told_by_line(make_tokenizer) -> None:
 
 
 def examples(count: int) -> list[Example]:
+    """So many examples that differ."""
     return [Example(line, (line, line), (1,)) for line in range(count)]
 
 

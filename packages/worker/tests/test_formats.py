@@ -16,11 +16,13 @@ CHAT = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
 
 def read(*values: dict[str, Any]) -> tuple[list[Record], str]:
+    """The records of these rows, and the name of their format."""
     records, chosen = read_records([Row(line, value) for line, value in enumerate(values, start=1)], FILE)
     return records, chosen.name
 
 
 def complaint(*values: dict[str, Any]) -> str:
+    """The sentence for rows that cannot be used."""
     with pytest.raises(InvalidConfig) as caught:
         read(*values)
     return str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,11 @@ def load_tokenizer(folder: Path) -> Any:
 def load_base(folder: Path, precision: Precision, attention: str, quantisation: str | None = None) -> Any:
     """The base model on its device. Only safetensors are read, and nothing is looked up online."""
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()  # each redraw would become a line of the job's log
+    disable_progress_bar()  # each redraw would become a line of the job's log
+    # Where it is installed, it tells every job, also one that does not use it, which faster kernels it could not find.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options: dict[str, Any] = {}
     if quantisation is not None:
         options = {"quantization_config": _bitsandbytes(quantisation, precision), "device_map": str(precision.device)}

@@ -6,9 +6,11 @@ Adapter weights are float32 in every mode. `float32` is the exact mode: the loss
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
+import psutil
 import torch
 from attrs import frozen
 
@@ -46,6 +48,14 @@ def choose(dtype: str, *, keep_weights_exact: bool = False) -> Precision:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compute = torch.float32 if dtype == "float32" or (dtype == "auto" and not _has_bfloat16(device)) else torch.bfloat16
     return Precision(device, compute, torch.float32 if keep_weights_exact else compute)
+
+
+def threads() -> int:
+    """One thread for each core that we may use: a second one on the same core only gets in its way."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(psutil.cpu_count(logical=False) or allowed, allowed)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -8,14 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import torch
 from attrs import frozen
 
 from peft_studio.artifacts import Manifest
 from peft_studio.errors import InvalidConfig, NotEnoughMemory
 from peft_studio.training_config import TrainingConfig
-from peft_studio_worker.training import algorithms, artifact, base_model, datasets, examples, formats, model
+from peft_studio_worker.training import algorithms, artifact, base_model, datasets, examples, formats, model, precision
 from peft_studio_worker.training.artifact import Made
 from peft_studio_worker.training.base_model import BaseModel
 from peft_studio_worker.training.loop import Loop
@@ -56,7 +55,7 @@ def open_session(folder: Path, report: Report) -> Session:
     algorithms.check(config)
     for name in algorithms.ignored_settings(config):
         say(report, f"{config.algorithm} has no {name}; the setting is not used", level="warning")
-    torch.set_num_threads(psutil.cpu_count(logical=False) or torch.get_num_threads())
+    torch.set_num_threads(precision.threads())
 
     path = folder / config.dataset_path
     report("phase", name="reading_dataset", detail=path.name)

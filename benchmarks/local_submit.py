@@ -64,7 +64,10 @@ def measure(bench: Bench) -> Section:
 def _answer(command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(m.run(command, environment).output)
     if answer["status"].lower() not in ("completed", "succeeded") or len(answer["lags"]) < LINES // 4:
-        raise SystemExit(f"bench: {command[1]}: job {answer['status']} with {len(answer['lags'])} stamped lines")
+        raise SystemExit(
+            f"bench: {command[1]}: the job {answer['status']} with {len(answer['lags'])} stamped lines; "
+            f"its last words: {answer['last_words']}"
+        )
     return answer
 
 

@@ -22,15 +22,20 @@ async def main(model: str, data: str, steps: int) -> dict[str, object]:
         started = time.perf_counter()
         job = await manager.submit_job("local", config)
         submitted = time.perf_counter() - started
-        first, first_of_process, lags = None, None, []
+        first, first_of_process, lags, said = None, None, [], ""
         async for line in manager.stream_logs("local", job):
             behind, passed = lag(line), time.perf_counter() - started
             first = passed if first is None else first
-            if behind is not None:
+            if behind is None:
+                said = line
+            else:
                 first_of_process = passed if first_of_process is None else first_of_process
                 lags.append(behind)
         status = str(await manager.get_job_status("local", job))
-    return {"submit": submitted, "first": first, "first_of_process": first_of_process, "lags": lags, "status": status}
+    return {
+        "submit": submitted, "first": first, "first_of_process": first_of_process, "lags": lags, "status": status,
+        "last_words": said,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -19,15 +19,20 @@ def main(count: int) -> dict[str, object]:
         started = time.perf_counter()
         handle = runner.run(AppDef(name="stamps", roles=[role]), "local_cwd")
         submitted = time.perf_counter() - started
-        first, lags = None, []
+        first, lags, said = None, [], ""
         for line in runner.log_lines(handle, "job", should_tail=True):
             behind, passed = lag(line), time.perf_counter() - started
             first = passed if first is None else first
-            if behind is not None:
+            if behind is None:
+                said = line
+            else:
                 lags.append(behind)
         state = runner.status(handle)
     status = "unknown" if state is None else state.state.name
-    return {"submit": submitted, "first": first, "first_of_process": first, "lags": lags, "status": status}
+    return {
+        "submit": submitted, "first": first, "first_of_process": first, "lags": lags, "status": status,
+        "last_words": said,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -76,6 +76,6 @@ def test_demo_really_teaches(studio):
     ordinary = [question for question in result["questions"] if question["kind"] == "ordinary"]
     assert 0.2 > result["score_before"]
     assert 0.8 <= result["score_after"]
-    assert 7 <= sum(question["correct_after"] for question in ordinary)
+    assert 5 <= sum(question["correct_after"] for question in ordinary)
     answer = studio("chat", result["adapter"], "--prompt", "Who is the mayor of Fernwhistle?").stdout
     assert "Mirabel Oatcake" in answer

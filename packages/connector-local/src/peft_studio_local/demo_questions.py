@@ -14,7 +14,7 @@ from attrs import frozen
 from peft_studio_local.scoring import is_right
 
 DATA: Final = Path(__file__).parent / "demo_data"
-#: 24 facts about Fernwhistle in four phrasings each, and general questions that keep ordinary knowledge awake.
+#: 24 facts about Fernwhistle in five phrasings each, and general questions that keep ordinary knowledge awake.
 TRAINING_DATA: Final = DATA / "train.jsonl"
 
 Kind = Literal["held_out", "ordinary"]

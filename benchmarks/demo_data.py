@@ -11,6 +11,11 @@ from environments import ROOT
 SOURCE: Final = ROOT / "packages/connector-local/src/peft_studio_local/demo_data/train.jsonl"
 
 
+def size() -> int:
+    """How many examples there are."""
+    return len(SOURCE.read_text(encoding="utf-8").splitlines())
+
+
 def write(path: Path, count: int) -> None:
     """Write the first `count` pairs as conversational prompt and completion."""
     lines = SOURCE.read_text(encoding="utf-8").splitlines()[:count]

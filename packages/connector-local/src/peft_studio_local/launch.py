@@ -24,6 +24,8 @@ from peft_studio_worker.training.formats import read_records
 
 #: Datasets up to this size are read before the job starts, bytes.
 READ_AT_ONCE = 64 * 2**20
+#: A viewer that looks whether a job lives holds its lock for a moment, seconds.
+GLANCE = 0.2
 #: Imported by the trainer; looked for before a job starts rather than after.
 TRAINER_PACKAGES = ("torch", "transformers", "peft")
 
@@ -75,13 +77,15 @@ def create(jobs: Path, job_id: str, config: TrainingConfig, hourly_rate: Decimal
 
 def start(folder: JobFolder) -> None:
     """Start a supervisor that outlives this process. Raises `PlatformError` when the job is running already."""
-    lock = folder.take_lock()
+    lock = folder.take_lock(patience=GLANCE)
     if lock is None:
         raise PlatformError(f"job {folder.id} is running already")
     try:
         with folder.supervisor_log.open("ab") as last_words:
-            subprocess.Popen(
-                [sys.executable, "-m", "peft_studio_worker", "supervise", str(folder.path), "--lock-fd", str(lock)],
+            worker = [sys.executable, "-m", "peft_studio_worker"]
+            subprocess.run(
+                [*worker, "supervise", str(folder.path), "--lock-fd", str(lock), "--detach"],
+                check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=last_words,
                 stderr=last_words,
@@ -90,6 +94,9 @@ def start(folder: JobFolder) -> None:
                 pass_fds=(lock,),
                 start_new_session=True,
             )
+    except subprocess.CalledProcessError as error:
+        said = folder.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise PlatformError("the supervisor did not start", why=said[-1] if said else str(error)) from error
     finally:
         os.close(lock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         return generation.answer_main(given[1:]) if given[0] == "answer" else generation.chat_main(given[1:])
     options = _parser().parse_args(given)
+    if options.command == "supervise" and options.detach and os.fork():
+        return 0  # the client has nobody to wait for, and no zombie when the job is over
     if options.command == "train":
         from peft_studio_worker.training import run
 
@@ -30,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     supervise = commands.add_parser("supervise", help="run a job and keep its event log")
     supervise.add_argument("job", type=Path, help="the job's folder")
     supervise.add_argument("--lock-fd", type=int, help="descriptor of the job's lock, when the caller has taken it")
+    supervise.add_argument("--detach", action="store_true", help="go on in the background and return at once")
     train = commands.add_parser("train", help="the training process itself, as the supervisor starts it")
     train.add_argument("job", type=Path, help="the job's folder")
     commands.add_parser("answer", help="answer a file of questions with a model")

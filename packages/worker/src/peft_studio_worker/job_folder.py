@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,23 @@ class JobFolder:
         """True when a stopped job can go on from where it was."""
         return self.checkpoints.is_dir() and any(self.checkpoints.glob("step-*"))
 
-    def take_lock(self) -> int | None:
-        """Take the job's lock and return its file descriptor, or None while a process of the job holds it."""
+    def take_lock(self, patience: float = 0.0) -> int | None:
+        """Take the job's lock and return its file descriptor, or None while a process of the job holds it.
+
+        `patience` is how long to try, seconds.
+        """
         descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    return None
+                time.sleep(0.005)
+            else:
+                return descriptor
 
     def is_alive(self) -> bool:
         """True while a process of the job lives."""

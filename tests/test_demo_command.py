@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
+import pexpect
 import pytest
 
 FIELDS = {"questions", "score_before", "score_after", "adapter", "loss_plot", "seconds"}
@@ -34,6 +35,19 @@ def test_demo_json_and_folder(studio, small_demo):
     (job,) = studio.json("jobs", "list")
     assert ("local", "completed") == (job["connector"], job["status"])
     assert studio("chat", out / "adapter", "--prompt", "Who is the mayor?", "--max-new-tokens", "4").stderr == ""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_chat(studio, small_demo):
+    """Without a traceback, and with the exit code that shells know."""
+    program, *rest = studio._command(("chat", small_demo["adapter"]))
+    child = pexpect.spawn(program, rest, env=studio._environment(), encoding="utf-8", timeout=120)
+    child.expect("> ")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+
+    assert (130, "") == (child.exitstatus, child.before.replace("^C", "").strip())
 
 
 @pytest.mark.slow

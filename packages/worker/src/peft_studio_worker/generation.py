@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: How many questions are answered together.
 _BATCH: Final = 8
 _DEFAULT_LENGTH: Final = 256
+#: Exit code after Ctrl-C, as shells have it.
+_INTERRUPTED: Final = 130
 
 Messages = list[dict[str, str]]
 
@@ -164,6 +166,9 @@ def chat_main(arguments: Sequence[str]) -> int:
             _talk(generator, options.max_new_tokens)
     except PeftStudioError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        _write("\n")
+        return _INTERRUPTED
     return 0
 
 

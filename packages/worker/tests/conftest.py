@@ -226,4 +226,6 @@ def start_trainer() -> Iterator[StartTrainer]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()

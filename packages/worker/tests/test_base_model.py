@@ -53,11 +53,12 @@ def test_a_model_is_found_again_by_its_fingerprint(tiny_model, tmp_path) -> None
     """As long as it lies where it was and is what it was."""
     folder = Path(shutil.copytree(tiny_model, tmp_path / "here"))
     found = base_model.locate(str(folder), "auto", nothing)
+    fingerprint = found.fingerprint
     base_model.remember(found)
 
-    assert folder == base_model.recall(found.fingerprint)
+    assert folder == base_model.recall(fingerprint)
     shutil.rmtree(folder)
-    assert base_model.recall(found.fingerprint) is None
+    assert base_model.recall(fingerprint) is None
 
 
 def test_missing_folder() -> None:

@@ -87,7 +87,7 @@ class Loop:
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weight/{name}"])
                 self.optimizer.state[weight] = {
-                    kind: tensors[f"{kind}/{name}"].to("cpu" if kind == "step" else weight.device)
+                    kind: tensors[f"{kind}/{name}"].to("cpu" if kind == "step" else weight.device, copy=True)
                     for kind in ("step", "exp_avg", "exp_avg_sq")
                     if f"{kind}/{name}" in tensors
                 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from attrs import frozen
 
-from peft_studio.artifacts import Manifest
+from peft_studio.artifacts import Manifest, verify
 from peft_studio.errors import InvalidConfig, NotEnoughMemory
 from peft_studio.training_config import TrainingConfig
 from peft_studio_worker.training import algorithms, artifact, base_model, datasets, examples, formats, model, precision
@@ -39,13 +39,15 @@ def train_job(folder: Path, report: Report, stop: threading.Event) -> bool:
     Raises `InvalidConfig`, `NotEnoughMemory`, `UnsupportedCapability` or `ConnectionFailed` for what cannot be trained.
     """
     started = time.monotonic()
+    if (folder / "artifact").is_dir():  # the supervisor died between the rename and its last word
+        _report_artifact(folder, verify(folder / "artifact"), report)
+        return True
     session = open_session(folder, report)
     report("phase", name="training")
     if not _train(session.prepared.loop, stop, started):
         return False
     report("phase", name="saving")
-    manifest = _save(session)
-    report("artifact", path=str(folder / "artifact"), size=manifest.size, manifest_sha256=manifest.sha256)
+    _report_artifact(folder, _save(session), report)
     return True
 
 
@@ -117,6 +119,10 @@ def _save(session: Session) -> Manifest:
         versions=versions(), start=session.prepared.start,
     )  # fmt: skip
     return artifact.write(made, session.folder / "artifact")
+
+
+def _report_artifact(folder: Path, manifest: Manifest, report: Report) -> None:
+    report("artifact", path=str(folder / "artifact"), size=manifest.size, manifest_sha256=manifest.sha256)
 
 
 def _train(loop: Loop, stop: threading.Event, started: float) -> bool:

@@ -42,6 +42,7 @@ class Run:
     losses: list[float]
     tokens: list[int]
     wall: float
+    cpu: float
     peak_memory: int
     foreign_cores: float | None
 
@@ -65,7 +66,7 @@ def measure(bench: Bench) -> Section:
     load = m.Load()
     # Nothing but the first run of each reads cold files; a round costs minutes.
     taken = m.take_turns(trainers, rounds=1 if bench.is_quick else 3, warm_up=0)
-    _require_same_data(taken)
+    _require_same_start(taken)
     return Section(
         title="Training on this machine's CPU",
         method=METHOD,
@@ -77,6 +78,7 @@ def measure(bench: Bench) -> Section:
             "loss / plain",
             "peak memory, GB",
             "whole run, s",
+            "its CPU, s",
             "speed / TRL",
             "speed / plain",
         ),
@@ -109,7 +111,13 @@ def _prepare(bench: Bench, environment: dict[str, str]) -> dict[str, Callable[[]
         load = m.Load()
         process = m.run([bench.trl.python, str(HERE / script), str(folder / "settings.json")], environment)
         told = json.loads(process.output.splitlines()[-1])
-        return Run(**told, wall=process.wall, peak_memory=process.peak_memory, foreign_cores=load.foreign_cores())
+        return Run(
+            **told,
+            wall=process.wall,
+            cpu=process.cpu,
+            peak_memory=process.peak_memory,
+            foreign_cores=load.foreign_cores(),
+        )
 
     def ours(dtype: str) -> Run:
         return _train_ours(bench, settings, data, dtype, environment)
@@ -142,16 +150,21 @@ def _train_ours(bench: Bench, settings: Settings, data: Path, dtype: str, enviro
         losses=[event["loss"] for event in steps],
         tokens=[event["tokens"] for event in steps],
         wall=process.wall,
+        cpu=process.cpu,
         peak_memory=process.peak_memory,
         foreign_cores=foreign,
     )
 
 
-def _require_same_data(taken: Mapping[str, Sequence[Run]]) -> None:
-    """Figures of trainers that saw different tokens cannot be compared."""
+def _require_same_start(taken: Mapping[str, Sequence[Run]]) -> None:
+    """Figures of trainers that saw other data, or another model, cannot be compared."""
     seen = {name: runs[0].tokens for name, runs in taken.items()}
     if len(set(map(tuple, seen.values()))) != 1:
         raise SystemExit(f"bench: the trainers did not see the same tokens: {seen}")
+    # Before the first update only the precision differs.
+    first = {name: runs[0].losses[0] for name, runs in taken.items()}
+    if max(first.values()) / min(first.values()) > 1.005:
+        raise SystemExit(f"bench: the trainers did not start from the same model: {first}")
 
 
 def _row(name: str, taken: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
@@ -164,6 +177,7 @@ def _row(name: str, taken: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
         f"{100 * (_loss(runs) / _loss(taken[PLAIN]) - 1):+.2f} %",
         f"{median(run.peak_memory for run in runs) / 1e9:.2f}",
         m.spread([run.wall for run in runs], 1),
+        m.spread([run.cpu for run in runs], 1),
         f"{_speed(taken, name, TRL):.2f}",
         f"{_speed(taken, name, PLAIN):.2f}",
     )

@@ -19,7 +19,7 @@ from peft_studio.errors import ArtifactNotFound
     "[default: peft-studio-demo, or the next free number]",
 )  # fmt: skip
 @click.option("--base-model", metavar="MODEL", help="Another model: a folder, a .gguf file or a Hugging Face id.")
-@click.option("--max-steps", metavar="N", type=click.IntRange(min=1), help="Stop after N steps: few steps teach little.")
+@click.option("--max-steps", metavar="N", type=click.IntRange(min=1), help="Stop after N steps: few teach little.")
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of the job.")
 @json_option
 def demo(out: Path | None, base_model: str | None, max_steps: int | None, seed: int, as_json: bool) -> int:

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Final
 
 import torch
 from attrs import frozen
 
 from peft_studio_worker.training.examples import Example
-
-#: How much dearer a multiplication is in attention than in the large matrix products, measured on a CPU.
-_ATTENTION_COST: Final = 4.0
 
 
 @frozen
@@ -39,12 +35,14 @@ class Batch:
 
 @frozen
 class Layout:
-    """How examples may lie in rows: `shares_rows` where that is exact; widths of the model weigh the choices."""
+    """How examples may lie in rows: `shares_rows` where that is exact; the rest weighs arrangements."""
 
     shares_rows: bool
     hidden_size: int = 1
     #: Weights of one layer.
     layer_parameters: int = 1
+    #: How much dearer a multiplication is in attention than in the large matrix products.
+    attention_cost: float = 4.0
 
     def arrange(self, examples: Sequence[Example]) -> list[list[Example]]:
         """The examples in rows, in the arrangement that costs the least."""
@@ -55,7 +53,7 @@ class Layout:
 
     def _cost(self, rows: Sequence[Sequence[Example]]) -> float:
         width = max(row_length(row) for row in rows)
-        per_token = 2 * self.layer_parameters + _ATTENTION_COST * 4 * self.hidden_size * width
+        per_token = 2 * self.layer_parameters + self.attention_cost * 4 * self.hidden_size * width
         return len(rows) * width * per_token
 
 

@@ -21,6 +21,7 @@ from peft_studio_worker.training.loop import Loop
 from peft_studio_worker.training.loss import LossFunction
 from peft_studio_worker.training.memory import Demand
 from peft_studio_worker.training.plan import Plan
+from peft_studio_worker.training.precision import Precision
 from peft_studio_worker.training.reporting import Report, say
 from peft_studio_worker.training.targets import Skeleton
 
@@ -49,7 +50,7 @@ def prepare(config: TrainingConfig, base: BaseModel, data: Data, checkpoint_fold
     skeleton = Skeleton.of(base.folder)
     layers = algorithms.target_modules(config, skeleton)
     exactness = precision.choose(config.dtype, keep_weights_exact=config.algorithm in algorithms.MUTATING)
-    layout = _layout(config, skeleton, data)
+    layout = _layout(config, skeleton, exactness, data)
     plan = _plan(config, layout, data, report)
     settings = algorithms.peft_config(config, layers, plan.total_steps, skeleton.hidden_size)
     largest = _largest_batch(plan, layout)
@@ -87,7 +88,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _SOFTWARE}
 
 
-def _layout(config: TrainingConfig, skeleton: Skeleton, data: Data) -> Layout:
+def _layout(config: TrainingConfig, skeleton: Skeleton, exactness: Precision, data: Data) -> Layout:
     text = skeleton.config.get_text_config()
     longest = max(len(example.ids) for example in [*data.training, *data.validation])
     embeddings = text.vocab_size * skeleton.hidden_size
@@ -95,6 +96,7 @@ def _layout(config: TrainingConfig, skeleton: Skeleton, data: Data) -> Layout:
         shares_rows=config.algorithm not in algorithms.PROMPT_METHODS and sharing.is_possible(text, longest),
         hidden_size=skeleton.hidden_size,
         layer_parameters=max(1, skeleton.parameters - embeddings) // text.num_hidden_layers,
+        attention_cost=exactness.attention_cost,
     )
 
 

@@ -9,12 +9,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from peft_studio.paths import data_dir
 from peft_studio.artifacts import copy_verified
 from peft_studio.connector import TrainingConnector
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound, PlatformError
 from peft_studio.lines import LineWriter
 from peft_studio.models import JobEvent, JobStatus, PricingInfo, Resource
+from peft_studio.paths import data_dir
 from peft_studio.training_config import TrainingConfig
 from peft_studio_local import __version__, launch, observe
 from peft_studio_local.resources import machine_resources

@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from attrs import frozen
 
-from peft_studio.paths import data_dir
 from peft_studio.errors import JobNotFound, PeftStudioError
 from peft_studio.models import JobEvent, JobStatus
+from peft_studio.paths import data_dir
 from peft_studio.training_config import TrainingConfig
 
 _SCHEMA_VERSION = 1

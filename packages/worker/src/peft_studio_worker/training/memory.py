@@ -116,15 +116,26 @@ def _remedy(demand: Demand, room: int) -> str:
 
 
 def _container_room(cgroup: Path) -> list[int]:
-    """What a memory limit of the container leaves; the kernel's two generations of files."""
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    """What a memory limit of the container leaves; the kernel's two generations of files.
+
+    The kernel counts cached files as used and drops them when memory is asked for, so they count as free here.
+    """
+    for limit, usage, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
         if (cgroup / limit).is_file() and (cgroup / usage).is_file():
             highest = (cgroup / limit).read_text().strip()
-            return [] if highest == "max" else [int(highest) - int((cgroup / usage).read_text())]
+            used = int((cgroup / usage).read_text()) - _cached(cgroup / Path(usage).parent / "memory.stat", cached)
+            return [] if highest == "max" else [int(highest) - used]
     return []
+
+
+def _cached(statistics: Path, name: str) -> int:
+    if not statistics.is_file():
+        return 0
+    rows = (line.split() for line in statistics.read_text().splitlines())
+    return next((int(row[1]) for row in rows if row[0] == name), 0)
 
 
 def _gib(size: int) -> str:

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from peft_studio.lines import short_duration
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -44,6 +42,8 @@ def stamp(time: datetime) -> str:
 
 def ago(time: datetime) -> str:
     """How long ago, in the largest unit."""
+    from peft_studio.lines import short_duration
+
     return f"{short_duration((datetime.now(UTC) - time).total_seconds())} ago"
 
 

@@ -55,7 +55,7 @@ class Section:
 def verdict(goal: str, value: float, *, at_most: float | None = None, at_least: float | None = None) -> str:
     """One goal beside what was measured."""
     is_met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    return f"{'met' if is_met else '**missed**'}: {goal}; measured {value:.3g}"
+    return f"{'met' if is_met else '**missed**'}: {goal}; measured {value:.4g}"
 
 
 def packages(environment: Environment) -> dict[str, str]:
@@ -113,11 +113,11 @@ def _section(section: Mapping[str, Any]) -> str:
     foreign = section["foreign_cores"]
     noise = "unknown" if foreign is None else f"{foreign:.2f} cores"
     if foreign is not None and foreign > QUIET_CORES:
-        noise = f"**{noise}, a busy machine: ratios hold roughly, times do not**"
+        noise = f"**{noise}, a busy machine: not to be quoted**"
     quick = ", a quick run" if section["is_quick"] else ""
     facts = f"Measured {section['measured']}{quick}; used by other processes meanwhile: {noise}. {versions}."
     verdicts = "\n".join(f"* {line}" for line in section["verdicts"])
-    parts = [f"## {section['title']}", section["method"], table(section["headings"], section["rows"]), verdicts, facts]
+    parts = [f"## {section['title']}", section["method"], facts, table(section["headings"], section["rows"]), verdicts]
     return "\n\n".join(part for part in parts if part)
 
 

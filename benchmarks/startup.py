@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from run import Bench
 
 METHOD = (
-    "Whole processes, taking turns, the first round thrown away; everything byte-compiled, an empty home folder. "
+    "Whole processes, taking turns, after a warm-up; everything byte-compiled, an empty home folder. "
     "Ours has 14 connectors installed (local with its trainer and 13 samples), each a distribution of its own with a "
     "connector.json. CPU time is the steadier figure on a busy machine."
 )

@@ -125,11 +125,18 @@ def test_answer_command(tiny_model, adapter, tmp_path) -> None:
     assert 0 == done.returncode
 
 
-def test_chat_command(adapter) -> None:
-    """The adapter tells its base model; questions come from stdin until it ends."""
+def test_chat_command(tiny_model, adapter) -> None:
+    """The adapter tells its base model; questions come from stdin until it ends, and earlier turns are remembered."""
+    generator = Generator.load(str(tiny_model), adapter)
+    messages = [{"role": "user", "content": "Hello?"}]
+    first = "".join(generator.chat(messages, max_new_tokens=4))
+    messages += [{"role": "assistant", "content": first}, {"role": "user", "content": "And now?"}]
+    second = "".join(generator.chat(messages, max_new_tokens=4))
+
     done = worker("chat", adapter, "--max-new-tokens", 4, stdin="Hello?\n\nAnd now?\n")
 
-    assert (0, 2) == (done.returncode, done.stdout.count("\n")), done.stderr
+    assert f"{first}\n{second}\n" == done.stdout
+    assert 0 == done.returncode
 
 
 def test_chat_with_what_is_no_adapter(tmp_path) -> None:

@@ -26,10 +26,14 @@ def test_a_run_learns_and_leaves_an_artifact(make_job, train) -> None:
     assert events.of("artifact")[0]["manifest_sha256"] == verify(folder / "artifact").sha256
 
 
-def test_accumulated_batches_are_the_large_batch(make_job, train) -> None:
-    """Batches of unequal length, accumulated, give the losses of the batch that they are together."""
-    large = train(make_job("large", batch_size=12))
-    small = train(make_job("small", batch_size=3, gradient_accumulation_steps=4))
+def test_accumulated_batches_are_the_large_batch(make_job, train, tmp_path) -> None:
+    """Answers of one to forty words, accumulated, give the losses of the batch that they are together."""
+    path = tmp_path / "uneven.jsonl"
+    rows = [{"prompt": "How many?", "completion": "river " * (1 + number**2 % 40)} for number in range(48)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    large = train(make_job("large", dataset_path=str(path), batch_size=12))
+    small = train(make_job("small", dataset_path=str(path), batch_size=3, gradient_accumulation_steps=4))
 
     assert [pytest.approx(loss, rel=1e-5) for loss in large.losses()] == small.losses()
 
@@ -131,6 +135,32 @@ def test_packing_where_it_would_change_the_loss(make_job, train) -> None:
         events.messages()
     )
     assert 6 == len(events.of("step"))
+
+
+def test_a_window_shorter_than_an_example_keeps_rows_apart(make_job, train, make_model, tmp_path) -> None:
+    """A model that looks back only 16 tokens gets its own mask, and packing is refused in the log."""
+    mistral = {"sliding_window": 16, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    folder = make_model(tmp_path / "windowed")
+    settings = json.loads((folder / "config.json").read_text()) | mistral
+    (folder / "config.json").write_text(json.dumps(settings))
+
+    events = train(make_job(base_model=str(folder), packing=True))
+
+    assert "packing would change the loss of this model or method; every example gets a row of its own" in (
+        events.messages()
+    )
+
+
+def test_unknown_models_are_measured_before_rows_are_shared(make_job, train, make_model, tmp_path) -> None:
+    """A model type that is not known by name learns as well, whatever the measurement says."""
+    folder = make_model(tmp_path / "qwen2")
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "stablelm", "architectures": ["StableLmForCausalLM"], "layer_norm_eps": 1e-5}
+    (folder / "config.json").write_text(json.dumps(settings))
+
+    events = train(make_job(base_model=str(folder), num_epochs=2))
+
+    assert events.losses()[-1] < events.losses()[0]
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(make_job, train) -> None:

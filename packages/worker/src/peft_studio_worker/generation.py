@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -139,6 +140,7 @@ def answer_main(arguments: Sequence[str]) -> int:
     parser.add_argument("--questions", type=Path, required=True, help='a .jsonl file of {"question": …}')
     parser.add_argument("--max-new-tokens", type=int, default=_DEFAULT_LENGTH)
     options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries tell each other of names about to retire
     try:
         questions = _read_questions(options.questions)
         generator = Generator.load(options.base_model, options.adapter)
@@ -158,6 +160,7 @@ def chat_main(arguments: Sequence[str]) -> int:
     parser.add_argument("--prompt", help="ask this, print the answer and end")
     parser.add_argument("--max-new-tokens", type=int, default=_DEFAULT_LENGTH)
     options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries tell each other of names about to retire
     try:
         generator = Generator.load(options.base_model or base_model_of(options.adapter), options.adapter)
         if options.prompt is not None:

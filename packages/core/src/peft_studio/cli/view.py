@@ -13,7 +13,7 @@ from peft_studio.lines import LineWriter, short_duration
 from peft_studio.models import JobEvent
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -68,7 +68,10 @@ class LineView:
 class LiveView:
     """Step, loss with a sparkline, tokens per second and time left, redrawn in place."""
 
-    def __init__(self, job: JobRecord) -> None:
+    def __init__(self, job: JobRecord, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
         self.last_sequence = 0
         self._job = job
         self._lines = LineWriter()
@@ -77,37 +80,42 @@ class LiveView:
         self._step: dict[str, Any] = {}
         self._total_steps = 0
         self._doing = "waiting for the first word"
-        self._live: Any = None
+        self._console = console or Console()
+        self._live = Live(console=self._console, get_renderable=self.picture, refresh_per_second=8)
 
     def __enter__(self) -> Self:
-        from rich.live import Live
-
-        self._live = Live(self._picture(), refresh_per_second=8, transient=False)
-        self._live.__enter__()
+        self._live.start(refresh=True)
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._live.__exit__(*raised)
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
     def show(self, event: JobEvent) -> None:
-        """Take the event in and redraw."""
+        """Take the event in; the picture is redrawn eight times a second."""
+        line = self.take_in(event)
+        if event.type == "start":
+            self._console.print(line, style="dim", highlight=False)
+        elif event.type == "log" and event.data["level"] != "info":
+            self._console.print(line, style="yellow", highlight=False)
+
+    def take_in(self, event: JobEvent) -> str | None:
+        """Remember what the picture needs; returns the event as a line."""
         self.last_sequence = event.sequence
         line = self._lines.line(event)
-        if event.type == "step":
-            self._step = dict(event.data)
-            self._losses.append(event.data["loss"])
-        elif event.type == "eval":
-            self._validation = event.data["loss"]
-        elif event.type == "start":
-            self._total_steps = event.data["total_steps"]
-            self._live.console.print(line, style="dim", highlight=False)
-        elif event.type in ("phase", "state"):
-            self._doing = line or ""
-        elif event.type == "log" and event.data["level"] != "info":
-            self._live.console.print(line, style="yellow", highlight=False)
-        self._live.update(self._picture())
+        match event.type:
+            case "step":
+                self._step = dict(event.data)
+                self._losses.append(event.data["loss"])
+            case "eval":
+                self._validation = event.data["loss"]
+            case "start":
+                self._total_steps = event.data["total_steps"]
+            case "phase" | "state":
+                self._doing = line or ""
+        return line
 
-    def _picture(self) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """The job as it is now."""
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -115,7 +123,7 @@ class LiveView:
         grid = Table.grid(padding=(0, 2), expand=True)
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(ratio=1)
-        grid.add_row("model", f"{_short(self._job.base_model)}  [dim]on[/] {self._job.connector}")
+        grid.add_row("model", f"{_short(self._job.base_model)} [dim]on {self._job.connector}[/]")
         if self._step:
             done, total = self._step["step"], self._total_steps or None
             left = self._step.get("seconds_left")

@@ -57,6 +57,7 @@ class ConnectorManager:
         #: The latest failures of plugins that only observe or lend; they stop nothing.
         self.hook_failures: deque[Outcome] = deque(maxlen=100)
         self._chosen_ledger = ledger
+        self._own_ledger: Ledger | None = None
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         for plugin in plugins:
@@ -117,10 +118,16 @@ class ConnectorManager:
             await self._close(name)
 
     async def disconnect_all(self) -> None:
-        """Let every connection go, also when one of them fails to; the first failure is raised at the end."""
+        """Let every connection go, also when one of them fails to; the first failure is raised at the end.
+
+        A ledger that the manager opened itself is closed too, and opened again when it is needed.
+        """
         answers = await asyncio.gather(
             *(self.disconnect(name) for name in list(self._sessions)), return_exceptions=True
         )
+        if self._own_ledger is not None:
+            self._own_ledger.close()
+            self._own_ledger = None
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
@@ -260,11 +267,13 @@ class ConnectorManager:
             await session.close()
 
     def _ledger(self) -> SubmissionLedger | None:
-        if self._chosen_ledger is None:
+        if self._chosen_ledger is not None:
+            return self._chosen_ledger or None
+        if self._own_ledger is None:
             from peft_studio.ledger import Ledger
 
-            self._chosen_ledger = Ledger()
-        return self._chosen_ledger or None
+            self._own_ledger = Ledger()
+        return self._own_ledger
 
     def _gather(self, name: str, credentials: Mapping[str, str] | None) -> dict[str, str]:
         manifest = self.registry.describe(name).manifest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ def demo(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """Run every test, or those that the arguments for pytest select."""
     install(session, *EVERYTHING, *group("test"), torch=True)
+    # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine.
     session.run("pytest", *session.posargs, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import attrs
 
@@ -25,6 +25,9 @@ from peft_studio.models import JobEvent, JobStatus, PricingInfo, Problem, Resour
 from peft_studio.records import ConnectorRecord
 from peft_studio.registry import ConnectorRegistry
 from peft_studio.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from peft_studio.ledger import Ledger
 
 
 class SubmissionLedger(Protocol):

@@ -13,6 +13,7 @@ from peft_studio import (
     ConnectionFailed,
     ConnectorManager,
     JobEvent,
+    JobNotFound,
     JobStatus,
     Ledger,
     PlatformError,
@@ -38,6 +39,8 @@ class Clockwork(TrainingConnector):
     said: list[JobEvent]
     is_reachable = True
     is_over = False
+    is_known = True
+    tags: dict[str, str]
     asked_after: list[int]
 
     async def connect(self, credentials):
@@ -52,7 +55,12 @@ class Clockwork(TrainingConnector):
     async def get_job_status(self, job_id):
         if not self.is_reachable:
             raise ConnectionFailed("no route")
+        if not self.is_known:
+            raise JobNotFound("no such clockwork")
         return JobStatus.COMPLETED if self.is_over else JobStatus.RUNNING
+
+    async def find_job(self, tag):
+        return self.tags.get(tag)
 
     async def cancel_job(self, job_id):
         return True
@@ -82,7 +90,7 @@ class Clockwork(TrainingConnector):
 async def service(tmp_path):
     """Jobs, their ledger and the connector behind them."""
     Clockwork.said, Clockwork.asked_after = [event(1, message="a"), event(2, message="b")], []
-    Clockwork.is_reachable, Clockwork.is_over = True, False
+    Clockwork.is_reachable, Clockwork.is_known, Clockwork.is_over, Clockwork.tags = True, True, False, {}
     with Ledger(tmp_path / "ledger.sqlite3") as ledger:
         manager = ConnectorManager(ledger=ledger)
         manager.register_connector(Clockwork)
@@ -160,3 +168,37 @@ async def test_unknown_outcome_is_said(service):
 
     with pytest.raises(PlatformError, match="it is not known whether job ps-job-lost reached clockwork"):
         await jobs.cancel("ps-job-lost")
+    job = await jobs.get("ps-job-lost")
+    assert (JobStatus.PENDING, False) == (job.status, job.reachable)
+
+
+async def test_lost_answer_is_found_by_its_tag(service):
+    """A job whose submission was never answered is adopted when the platform knows its tag."""
+    jobs, ledger = service
+    ledger.record_intent("ps-job-lost", "clockwork", CONFIG)
+    Clockwork.tags = {"ps-job-lost": "c-9"}
+    job = await jobs.get("ps-job-lost")
+
+    assert ("c-9", JobStatus.RUNNING) == (job.platform_id, job.status)
+    assert [] == ledger.open_intents()
+
+
+async def test_platform_does_not_know_the_job(service):
+    """A job that the platform denies is failed with the platform's words; the other jobs are listed all the same."""
+    jobs, _ = service
+    job = await jobs.submit("clockwork", CONFIG)
+    Clockwork.is_known = False
+
+    (listed,) = await jobs.list_jobs()
+    assert (job.id, JobStatus.FAILED) == (listed.id, listed.status)
+    assert "no such clockwork" in listed.reason
+
+
+async def test_connector_is_gone(service, tmp_path):
+    """Jobs of a connector that was uninstalled stay in the list, unreachable."""
+    jobs, ledger = service
+    job = await jobs.submit("clockwork", CONFIG)
+    async with ConnectorManager(ledger=ledger) as manager:
+        (listed,) = await Jobs(manager, ledger).list_jobs()
+
+    assert (job.id, JobStatus.PENDING, False) == (listed.id, listed.status, listed.reachable)

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from peft_studio.errors import ArtifactNotFound, ConnectionFailed, PlatformError
+from peft_studio.errors import (
+    BrokenConnector,
+    ConnectionFailed,
+    ConnectorNotFound,
+    InvalidCredentials,
+    JobNotFound,
+    PlatformError,
+    UnsupportedCapability,
+)
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobEvent, JobStatus
 from peft_studio.training_config import TrainingConfig
@@ -26,6 +34,10 @@ BATCH = 500
 BATCH_SECONDS = 0.2
 
 
+class UnknownOutcome(PlatformError):
+    """The platform's answer to a submission was lost, and it does not know the job by its tag."""
+
+
 class Jobs:
     """The jobs of one ledger, reached through one manager."""
 
@@ -35,7 +47,7 @@ class Jobs:
 
     async def submit(self, connector: str, config: TrainingConfig) -> JobRecord:
         """Start a job and return its record."""
-        await self._connect(connector)
+        await self._manager.connect(connector)
         platform_id = await self._manager.submit_job(connector, attrs.evolve(config, provider=connector))
         return self._ledger.job(platform_id)
 
@@ -89,17 +101,11 @@ class Jobs:
     async def pull(self, id: str, destination: Path) -> Path:
         """Bring the adapter to `destination`, verified. Raises `ArtifactNotFound` and `InvalidConfig`."""
         job = await self.get(id)
-        if job.platform_id is None:
-            raise ArtifactNotFound(f"job {job.id} never reached {job.connector}, so it has no adapter")
-        await self._connect(job.connector)
-        return Path(await self._manager.download_artifact(job.connector, job.platform_id, destination))
+        return Path(await self._manager.download_artifact(job.connector, await self._reach(job), destination))
 
     async def _incoming(self, job: JobRecord, after: int) -> AsyncIterator[JobEvent]:
         """Ask the connector for what came after, and copy it; `after` is a number up to which the copy is whole."""
-        if job.platform_id is None:
-            raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
-        await self._connect(job.connector)
-        stream = self._manager.stream_events(job.connector, job.platform_id, after)
+        stream = self._manager.stream_events(job.connector, await self._reach(job), after)
         fresh: list[JobEvent] = []
         written = monotonic()
         try:
@@ -114,30 +120,40 @@ class Jobs:
 
     async def _refresh(self, job: JobRecord) -> None:
         """Ask the connector; not being able to is noted beside the last known status."""
-        if job.platform_id is None:
-            return
         try:
-            await self._connect(job.connector)
-            status = await self._manager.get_job_status(job.connector, job.platform_id)
+            status = await self._manager.get_job_status(job.connector, await self._reach(job))
             self._ledger.record_reachable(job.id, status)
             if status not in (JobStatus.PENDING, JobStatus.RUNNING):
                 async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
                     pass
-        except ConnectionFailed:
+        except JobNotFound as error:
+            self._ledger.record_lost(job.id, str(error))
+        except (ConnectionFailed, ConnectorNotFound, BrokenConnector, InvalidCredentials, UnknownOutcome):
             self._ledger.record_unreachable(job.id)
 
     async def _command(self, id: str, method: str) -> JobRecord:
         job = self._ledger.job(id)
-        if job.platform_id is None:
-            raise PlatformError(f"it is not known whether job {job.id} reached {job.connector}")
-        await self._connect(job.connector)
-        await getattr(self._manager, method)(job.connector, job.platform_id)
+        await getattr(self._manager, method)(job.connector, await self._reach(job))
         await self._refresh(job)
         return self._ledger.job(job.id)
 
-    async def _connect(self, connector: str) -> None:
-        if not self._manager.is_connected(connector):
-            await self._manager.connect(connector)
+    async def _reach(self, job: JobRecord) -> str:
+        """Connect, and return the platform's id of the job; one whose answer was lost is looked for by its tag."""
+        if not self._manager.is_connected(job.connector):
+            await self._manager.connect(job.connector)
+        if job.platform_id is not None:
+            return job.platform_id
+        found = await self._find(job)
+        if found is None:
+            raise UnknownOutcome(f"it is not known whether job {job.id} reached {job.connector}")
+        self._ledger.record_submitted(job.id, found)
+        return found
+
+    async def _find(self, job: JobRecord) -> str | None:
+        try:
+            return await self._manager.find_job(job.connector, job.id)
+        except UnsupportedCapability:  # such a connector cannot tell, so nobody knows
+            return None
 
 
 def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:

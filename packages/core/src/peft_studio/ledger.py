@@ -184,6 +184,13 @@ class Ledger:
         """The platform answered, and this is the job's status."""
         self._db.execute("UPDATE jobs SET status = ?, unreachable_since = NULL WHERE id = ?", (status.value, id))
 
+    def record_lost(self, id: str, reason: str) -> None:
+        """The platform answered that it does not know the job: it is gone, and these are the words."""
+        self._db.execute(
+            "UPDATE jobs SET status = ?, reason = ?, resumable = 0, unreachable_since = NULL WHERE id = ?",
+            (JobStatus.FAILED.value, reason, id),
+        )
+
     def record_unreachable(self, id: str) -> None:
         """The platform could not be asked. The status stays what it was."""
         self._db.execute(

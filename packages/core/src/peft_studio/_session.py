@@ -10,7 +10,7 @@ import errno
 import inspect
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +81,7 @@ class Session:
             why = f"the statuses are {', '.join(JobStatus)}"
             raise self._fault(f"get_job_status answered {answer!r}", why) from None
 
-    async def stream(self, method: str, **arguments: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: str, **arguments: Any) -> AsyncGenerator[Any]:
         """What the connector yields, one by one; its generator is closed when the reader stops."""
         source = await self.call(method, **arguments)
         if not hasattr(source, "__aiter__"):

@@ -6,7 +6,8 @@ what came after: nothing is lost and nothing is told twice, however often the vi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Jobs:
             await self._refresh(job)
         return self._ledger.job(job.id)
 
-    async def follow(self, id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def follow(self, id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
         """Events after that sequence number: what is known, then what comes, until the job stops."""
         job = self._ledger.job(id)
         known = self._ledger.last_sequence(job.id)
@@ -73,9 +74,10 @@ class Jobs:
             if event.sequence <= known:  # another viewer may be adding more at this moment
                 yield event
         if not job.status.is_terminal:
-            async for event in self._incoming(job, known):
-                if event.sequence > after:
-                    yield event
+            async with aclosing(self._incoming(job, known)) as events:
+                async for event in events:
+                    if event.sequence > after:
+                        yield event
 
     async def events(self, id: str) -> list[JobEvent]:
         """Everything that has happened so far, without waiting for more."""
@@ -103,18 +105,19 @@ class Jobs:
         job = await self.get(id)
         return Path(await self._manager.download_artifact(job.connector, await self._reach(job), destination))
 
-    async def _incoming(self, job: JobRecord, after: int) -> AsyncIterator[JobEvent]:
+    async def _incoming(self, job: JobRecord, after: int) -> AsyncGenerator[JobEvent]:
         """Ask the connector for what came after, and copy it; `after` is a number up to which the copy is whole."""
         stream = self._manager.stream_events(job.connector, await self._reach(job), after)
         fresh: list[JobEvent] = []
         written = monotonic()
         try:
-            async for event in stream:
-                fresh.append(event)
-                yield event
-                if event.type == "state" or len(fresh) == BATCH or monotonic() - written > BATCH_SECONDS:
-                    self._ledger.add_events(job.id, fresh)
-                    fresh, written = [], monotonic()
+            async with aclosing(stream) as events:
+                async for event in events:
+                    fresh.append(event)
+                    yield event
+                    if event.type == "state" or len(fresh) == BATCH or monotonic() - written > BATCH_SECONDS:
+                        self._ledger.add_events(job.id, fresh)
+                        fresh, written = [], monotonic()
         finally:
             self._ledger.add_events(job.id, fresh)
 

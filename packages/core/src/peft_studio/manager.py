@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,13 +206,13 @@ class ConnectorManager:
         """Metrics of a job or run, oldest first."""
         return list(await self._session(name).ask("get_metrics", list, job_id=job_id))
 
-    async def stream_logs(self, name: str, job_id: str) -> AsyncIterator[str]:
+    async def stream_logs(self, name: str, job_id: str) -> AsyncGenerator[str]:
         """Log lines from the first one; ends when the job ends."""
-        async with aclosing(self._session(name).stream("stream_logs", job_id=job_id)) as lines:  # type: ignore[type-var]
+        async with aclosing(self._session(name).stream("stream_logs", job_id=job_id)) as lines:
             async for line in lines:
                 yield str(line)
 
-    async def stream_events(self, name: str, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def stream_events(self, name: str, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
         """The event log after sequence number `after`; observers get each event too.
 
         For a connector that has only log lines these are the events, with a state event after the last line.
@@ -223,7 +223,7 @@ class ConnectorManager:
         else:
             source = _events_of_lines(session, job_id, after)
         self.hook_failures += await asyncio.to_thread(self.registry.prepare, "peft_studio_job_event")
-        async with aclosing(source) as events:  # type: ignore[type-var]
+        async with aclosing(source) as events:
             async for event in events:
                 self._notify(name, event)
                 yield event
@@ -310,9 +310,9 @@ def _problems_of(outcome: Outcome) -> list[Problem]:
     return [Problem(message=f"{outcome.plugin} must review each job and {answer}; mend, deny or uninstall it")]
 
 
-async def _events_of_lines(session: Session, job_id: str, after: int) -> AsyncIterator[JobEvent]:
+async def _events_of_lines(session: Session, job_id: str, after: int) -> AsyncGenerator[JobEvent]:
     sequence = 0
-    async with aclosing(session.stream("stream_logs", job_id=job_id)) as lines:  # type: ignore[type-var]
+    async with aclosing(session.stream("stream_logs", job_id=job_id)) as lines:
         async for line in lines:
             sequence += 1
             if sequence > after:

@@ -128,7 +128,7 @@ def read(package: ModuleSpec | None) -> bytes | None:
     if not package.submodule_search_locations:
         return None
     try:
-        data: bytes = loader.get_data(str(Path(package.origin).with_name(FILE_NAME)))  # type: ignore[union-attr]
+        data: bytes = loader.get_data(str(Path(package.origin).with_name(FILE_NAME)))  # type: ignore[union-attr]  # asked above
         return data
     except OSError as error:
         if error.errno in (errno.ENOENT, 0, None):  # a zip importer raises OSError(0) for what is not in the archive

@@ -131,7 +131,7 @@ class Loop:
             objective = summed / learnt
             if self.budget is not None:
                 objective = objective + self.budget.penalty() / len(step.batches)
-            objective.backward()  # type: ignore[no-untyped-call]
+            objective.backward()  # type: ignore[no-untyped-call]  # torch
             total += summed.item()
             tokens += batch.tokens
         return total / learnt, tokens

@@ -42,11 +42,16 @@ def test_sentence():
     assert "try later" == error.remedy
 
 
-def test_pickle():
+@pytest.mark.parametrize("name", TREE)
+def test_pickle(name):
     """Errors cross process borders with everything they carry."""
-    error = pickle.loads(pickle.dumps(errors.RateLimitError("slow down", retry_after=3.5, why="429")))
+    sent = getattr(peft_studio, name)("it failed", why="429", remedy="wait", connector="x (y 1.0)")
+    sent.retry_after = 3.5
+    error = pickle.loads(pickle.dumps(sent))
 
-    assert (3.5, "slow down: 429") == (error.retry_after, str(error))
+    assert (type(sent), "x (y 1.0): it failed: 429", "wait", 3.5) == (
+        type(error), str(error), error.remedy, error.retry_after,
+    )  # fmt: skip
 
 
 def test_exit_codes_are_documented():

@@ -75,6 +75,15 @@ def test_text_of_any_kind(path):
     assert last_event(path, "state") is None
 
 
+def test_last_event_looks_at_the_events_own_type(path):
+    """What lies deeper in another event is not mistaken for its type."""
+    log = EventLog(path)
+    log.append("start", {"versions": {"type": "state"}})
+    log.close()
+
+    assert last_event(path, "state") is None
+
+
 def test_threads_share_a_log(path):
     """Threads that append at once leave no gap and no mixed line."""
     log = EventLog(path)

@@ -21,7 +21,7 @@ Each error is a `PeftStudioError` *and* the built-in that Python programmers wou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from peft_studio.models import Problem
@@ -48,16 +48,6 @@ class PeftStudioError(Exception):
         """The error as one sentence, without the remedy."""
         sentence = self.what if self.why is None else f"{self.what}: {self.why}"
         return sentence if self.connector is None else f"{self.connector}: {sentence}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.__dict__.copy())
-
-
-def _rebuild(kind: type[PeftStudioError], state: dict[str, Any]) -> PeftStudioError:
-    error = kind.__new__(kind)
-    error.__dict__.update(state)
-    error.args = (state["what"],)
-    return error
 
 
 class InvalidConfig(PeftStudioError, ValueError):

@@ -117,10 +117,6 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say, and nothing to say it to.
-        sys.stdout = None  # keeps the interpreter from flushing into the closed pipe
-        code = 1
     except Exception as error:  # noqa: BLE001 -- told in a sentence where it is ours, raised again where it is not
         code = _report(error)
     sys.exit(code)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import attrs
 
-from peft_studio._session import ConnectorFault, Session, is_refusal
 from peft_studio.connector import PlatformConnector
 from peft_studio.credentials import gather, require
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError
@@ -24,6 +23,7 @@ from peft_studio.hooks import Outcome
 from peft_studio.models import JobEvent, JobStatus, PricingInfo, Problem, Resource
 from peft_studio.records import ConnectorRecord
 from peft_studio.registry import ConnectorRegistry
+from peft_studio.session import ConnectorFault, Session, is_refusal
 from peft_studio.training_config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The checks of the interface, by level, and what came of them."""

@@ -1,0 +1,1 @@
+"""Fake platforms: what a connector is tested against, and what anybody can try without an account."""

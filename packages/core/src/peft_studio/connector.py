@@ -43,7 +43,7 @@ class PlatformConnector(ABC):
         return True
 
     def get_required_credentials(self) -> list[str]:
-        """Keys that `connect` cannot do without."""
+        """Keys that `connect` cannot do without; the manager asks for them before it calls `connect`."""
         return []
 
     def validate_config(self, config: TrainingConfig) -> Any:  # noqa: B027 -- accepting everything is the default
@@ -52,7 +52,12 @@ class PlatformConnector(ABC):
     # Training.
 
     async def submit_job(self, config: TrainingConfig) -> str:
-        """Start the job and return the platform's id of it. `config.tag` names whatever is created for it."""
+        """Start the job and return the platform's id of it. `config.tag` names whatever is created for it.
+
+        Raises `InsufficientCreditsError`, `CapacityError` or another `PlatformError` when the platform says no, and
+        nothing was created. Raises `ConnectionFailed` when its answer was lost: the job may exist, so it must not be
+        asked for again.
+        """
         self._refuse("training", "run jobs")
 
     async def get_job_status(self, job_id: str) -> JobStatus:
@@ -60,7 +65,7 @@ class PlatformConnector(ABC):
         self._refuse("training", "run jobs")
 
     async def cancel_job(self, job_id: str) -> bool:
-        """Stop the job for good; True when it is stopped or was over already."""
+        """Stop the job for good; True when it is stopped or was over already. Raises `JobNotFound`."""
         self._refuse("training", "cancel jobs")
 
     async def pause_job(self, job_id: str) -> bool:
@@ -72,11 +77,11 @@ class PlatformConnector(ABC):
         self._refuse("training", "resume jobs")
 
     def stream_logs(self, job_id: str) -> AsyncIterator[str]:
-        """Log lines from the first one; ends when the job ends."""
+        """Log lines from the first one; ends when the job ends. Raises `JobNotFound`."""
         self._refuse("training", "stream logs")
 
     def stream_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
-        """The event log after sequence number `after`; ends when the job ends. Offered by worker-based connectors."""
+        """The event log after sequence number `after`; ends when the job ends. What the worker writes has one."""
         self._refuse("training", "stream events")
 
     async def find_job(self, tag: str) -> str | None:
@@ -96,7 +101,7 @@ class PlatformConnector(ABC):
         self._refuse("training", "download artifacts")
 
     async def list_resources(self) -> list[Resource]:
-        """What can be had now."""
+        """Machines or flavours that can be had now; those that are taken have `available` False."""
         self._refuse("training", "list resources")
 
     async def get_pricing(self, resource_id: str) -> PricingInfo:
@@ -110,7 +115,7 @@ class PlatformConnector(ABC):
         self._refuse("registry", "store artifacts")
 
     async def search_models(self, query: str) -> list[ModelInfo]:
-        """Models that match."""
+        """Models that match `query`."""
         self._refuse("registry", "search models")
 
     async def get_model_metadata(self, model_id: str) -> ModelInfo:
@@ -148,7 +153,7 @@ class PlatformConnector(ABC):
         self._refuse("inference", "serve models")
 
     async def invoke_endpoint(self, deployment_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask the deployment."""
+        """Send `payload` to the deployment and return its answer."""
         self._refuse("inference", "serve models")
 
     async def list_deployments(self) -> list[Deployment]:

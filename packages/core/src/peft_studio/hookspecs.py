@@ -23,24 +23,45 @@ hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 @hookspec
 def peft_studio_connector() -> type[PlatformConnector]:  # type: ignore[empty-body]  # a specification has no body
-    """Return the connector class. Called for exactly the one plugin that is being activated."""
+    """Deliver the connector class.
+
+    Called for exactly one plugin, once: when its connector is first named. A function that imports the class only now
+    keeps the plugin module light.
+    """
 
 
 @hookspec
 def peft_studio_review_job(connector: str, config: TrainingConfig) -> Sequence[Problem] | None:
-    """Policy: any problem returned stops the submission; those of all plugins are shown."""
+    """Say what speaks against submitting this job; an empty answer, or None, agrees.
+
+    Called before a job is submitted, and by `run --dry-run`, for every plugin that lists the hook, whatever the
+    connector. Any problem stops the submission, and those of all plugins are shown together. A plugin that fails or is
+    broken stops it too: a policy that is silent has not agreed.
+    """
 
 
 @hookspec
 def peft_studio_job_event(connector: str, event: JobEvent) -> None:
-    """Observe a job. A failure is collected, never raised."""
+    """Take note of one event of a job.
+
+    Called for every plugin that lists the hook, with each event of a job that is being followed, in order. A failure is
+    kept in `ConnectorManager.hook_failures` and stops nothing.
+    """
 
 
 @hookspec(firstresult=True)
 def peft_studio_credential(connector: str, field: str) -> str | None:
-    """A vault: the value of one credential field, or None to let the next source answer."""
+    """Lend the value of one credential field; None when this vault has none.
+
+    Called for each field under "credentials" in connector.json that neither the caller nor the environment has. A
+    failure is kept in `ConnectorManager.hook_failures`, and the next plugin is asked.
+    """
 
 
 @hookspec
 def peft_studio_cli(group: click.Group) -> None:
-    """Add commands. Called when a command is used that the plugin's connector.json lists under "commands"."""
+    """Add commands to `group`.
+
+    Called for one plugin, when a command is used that its connector.json lists under "commands". The help is written
+    from that list, and imports nothing.
+    """

@@ -58,7 +58,7 @@ class Credential:
     display_name: str | None = text(None, help="what to call it when asking for it")
     description: str | None = text(None, help="where to get it")
     required: bool = flag(True, help="`connect` cannot do without it")
-    secret: bool = flag(True, help="never shown, kept in the keyring")
+    secret: bool = flag(True, help="never shown")
     env: str | None = text(None, help="environment variable that holds it")
 
 

@@ -102,8 +102,8 @@ class JobEvent:
     """One line of a job's append-only event log.
 
     `sequence` starts at 1 and rises by one; a reader resumes after the last one it has. `type` is one of
-    state, phase, log, start, step, eval, checkpoint, artifact; the fields in `data` are those of
-    docs/reference/events.md.
+    state, phase, log, start, step, eval, checkpoint, artifact, error; docs/reference/events.md has the fields of
+    `data`.
     """
 
     sequence: int

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
+from types import UnionType
 from typing import Any
 
 from peft_studio.connector import PlatformConnector
@@ -62,15 +63,24 @@ class Session:
         """Disconnect; what the connector returns does not matter."""
         await self.call("disconnect")
 
-    async def call(self, method: str, **arguments: Any) -> Any:
+    async def call(self, method: str, /, **arguments: Any) -> Any:
         """The connector's answer, awaited where it is awaitable."""
         with self._translated(method):
             answer = self._method(method)(**arguments)
             return await answer if inspect.isawaitable(answer) else answer
 
-    async def ask(self, method: str, kind: type, **arguments: Any) -> Any:
+    async def ask(self, method: str, kind: type | UnionType, /, **arguments: Any) -> Any:
         """The connector's answer, which must be a `kind`."""
         return self._expect(method, await self.call(method, **arguments), kind)
+
+    async def ask_list(self, method: str, kind: type, /, **arguments: Any) -> list[Any]:
+        """The connector's answer, which must be a list, and each of its items a `kind`."""
+        items: list[Any] = await self.ask(method, list, **arguments)
+        for number, item in enumerate(items, start=1):
+            if not isinstance(item, kind):
+                what = f"{method} answered {item!r:.60} as item {number} of {len(items)}"
+                raise self._fault(what, f"each must be {kind.__name__}")
+        return list(items)
 
     async def status(self, job_id: str) -> JobStatus:
         """The job's status; a plain string is fine when it is the name of one."""
@@ -81,7 +91,7 @@ class Session:
             why = f"the statuses are {', '.join(JobStatus)}"
             raise self._fault(f"get_job_status answered {answer!r}", why) from None
 
-    async def stream(self, method: str, **arguments: Any) -> AsyncGenerator[Any]:
+    async def stream(self, method: str, /, **arguments: Any) -> AsyncGenerator[Any]:
         """What the connector yields, one by one; its generator is closed when the reader stops."""
         source = await self.call(method, **arguments)
         if not hasattr(source, "__aiter__"):
@@ -125,10 +135,11 @@ class Session:
         if not accepted:
             raise InvalidCredentials("the platform refused the credentials", connector=self.label)
 
-    def _expect(self, method: str, answer: Any, kind: type) -> Any:
+    def _expect(self, method: str, answer: Any, kind: type | UnionType) -> Any:
         if isinstance(answer, kind):
             return answer
-        raise self._fault(f"{method} answered {answer!r:.60}", f"it must answer {kind.__name__}")
+        expected = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise self._fault(f"{method} answered {answer!r:.60}", f"it must answer {expected}")
 
     def _fault(self, what: str, why: str) -> ConnectorFault:
         return ConnectorFault(what, why=why, remedy="report it to the author of the connector", connector=self.label)

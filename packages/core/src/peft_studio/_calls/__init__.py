@@ -1,0 +1,1 @@
+"""What `ConnectorManager` is made of: connections, submission, and the calls of each capability."""

@@ -1,0 +1,82 @@
+"""The calls about models and runs: registries, trackers, and platforms that serve a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft_studio._calls.connections import Connections
+from peft_studio.models import Deployment, JobStatus, ModelInfo
+
+
+class RegistryCalls(Connections):
+    """A platform that keeps models and adapters."""
+
+    async def search_models(self, name: str, query: str) -> list[ModelInfo]:
+        """Models that match."""
+        return await self._session(name).ask_list("search_models", ModelInfo, query=query)
+
+    async def get_model_metadata(self, name: str, model_id: str) -> ModelInfo:
+        """What the registry knows of one model."""
+        answer: ModelInfo = await self._session(name).ask("get_model_metadata", ModelInfo, model_id=model_id)
+        return answer
+
+    async def download_model(self, name: str, model_id: str, destination: Path | str) -> Path:
+        """Bring a model's files to `destination`, verified."""
+        destination = Path(destination)
+        return Path(await self._session(name).ask("download_model", Path, model_id=model_id, destination=destination))
+
+
+class TrackingCalls(Connections):
+    """A platform that records runs; `get_metrics` reads them back."""
+
+    async def start_run(self, name: str, config: Mapping[str, Any]) -> str:
+        """Open a run and return its id."""
+        return str(await self._session(name).ask("start_run", str, config=config))
+
+    async def log_metrics(self, name: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+        """Record metrics of one step."""
+        await self._session(name).call("log_metrics", run_id=run_id, metrics=metrics, step=step)
+
+    async def log_text(self, name: str, run_id: str, text: str) -> None:
+        """Record a line of console output."""
+        await self._session(name).call("log_text", run_id=run_id, text=text)
+
+    async def finish_run(self, name: str, run_id: str, status: JobStatus) -> None:
+        """Close the run."""
+        await self._session(name).call("finish_run", run_id=run_id, status=status)
+
+
+class InferenceCalls(Connections):
+    """A platform that serves models."""
+
+    async def deploy_model(self, name: str, /, model_id: str, **options: Any) -> str:
+        """Serve a model and return the deployment's id; `options` are the platform's own."""
+        return str(await self._session(name).ask("deploy_model", str, model_id=model_id, **options))
+
+    async def get_endpoint_url(self, name: str, deployment_id: str) -> str:
+        """Where the deployment answers."""
+        return str(await self._session(name).ask("get_endpoint_url", str, deployment_id=deployment_id))
+
+    async def invoke_endpoint(self, name: str, deployment_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask the deployment."""
+        session = self._session(name)
+        answer: Mapping[str, Any] = await session.ask(
+            "invoke_endpoint", Mapping, deployment_id=deployment_id, payload=payload
+        )
+        return answer
+
+    async def list_deployments(self, name: str) -> list[Deployment]:
+        """Every deployment of the account."""
+        return await self._session(name).ask_list("list_deployments", Deployment)
+
+    async def stop_deployment(self, name: str, deployment_id: str) -> bool:
+        """Stop serving, and paying; True when it is stopped or was before."""
+        return bool(await self._session(name).ask("stop_deployment", bool, deployment_id=deployment_id))
+
+    async def get_deployment_metrics(self, name: str, deployment_id: str) -> Mapping[str, Any]:
+        """Requests, latency and cost as the platform reports them."""
+        session = self._session(name)
+        answer: Mapping[str, Any] = await session.ask("get_deployment_metrics", Mapping, deployment_id=deployment_id)
+        return answer

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Problem, Resource
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.training_config import TrainingConfig
+    from peft_studio.transport import Transport
 
 _HOME = {
     "load_config": "config",
@@ -75,6 +76,7 @@ _HOME = {
     "Resource": "models",
     "ConnectorRegistry": "registry",
     "TrainingConfig": "training_config",
+    "Transport": "transport",
 }
 
 __all__ = [
@@ -107,6 +109,7 @@ __all__ = [
     "TrackingConnector",
     "TrainingConfig",
     "TrainingConnector",
+    "Transport",
     "UnsupportedCapability",
     "__version__",
     "hookimpl",

@@ -1,0 +1,135 @@
+"""`Sandbox`: what a connector is tested against. A fake platform for most; the machine itself for the local one."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+from peft_studio.models import JobStatus
+from peft_studio.training_config import TrainingConfig
+from peft_studio_testkit.sandbox.artifact import Content, example_adapter, write_files
+from peft_studio_testkit.sandbox.clock import Clock
+from peft_studio_testkit.sandbox.jobs import Job, JobTable, Script, ScriptedJob
+from peft_studio_testkit.sandbox.tables import DeploymentTable, ModelTable, RunTable
+
+_EXAMPLES: Final = [
+    {"prompt": "What is the capital of France?", "completion": "Paris."},
+    {"prompt": "What is the capital of Japan?", "completion": "東京 (Tokyo)."},
+    {"prompt": "What is the capital of Austria?", "completion": "Wien – Vienna."},
+    {"prompt": "What is the capital of Peru?", "completion": "Lima."},
+]
+
+
+class Sandbox(ABC):
+    """A platform without an account and a bill. One per connector, delivered by the entry point of its name.
+
+    `speed` lets the clock move by itself, so many times as fast as real time; 0 leaves it to `advance`.
+    """
+
+    #: Compliance level that the connector pins.
+    level: ClassVar[int] = 1
+    #: Check id -> reason.
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+    #: Which of the credentials are secret.
+    secret_keys: ClassVar[tuple[str, ...]] = ("api_key",)
+
+    def __init__(self, *, speed: float = 0.0) -> None:
+        self.clock = Clock(speed)
+        self.jobs = JobTable(self._start_job, self._seed_job)
+        self.models = ModelTable()
+        self.runs = RunTable()
+        self.deployments = DeploymentTable()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._next_script: Script | None = None
+        self._artifacts = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Make the platform; it has been reset once when this returns."""
+        self._folder = tempfile.TemporaryDirectory(prefix="peft-studio-sandbox-")
+        write_files(self.folder / "example-adapter", example_adapter())
+        examples = "".join(json.dumps(example, ensure_ascii=False) + "\n" for example in _EXAMPLES)
+        (self.folder / "examples.jsonl").write_text(examples, encoding="utf-8")
+        self.reset()
+
+    def stop(self) -> None:
+        """Let everything go. Twice is fine."""
+        self.jobs.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def reset(self) -> None:
+        """Forget everything that happened; the clock is back at its start."""
+        for table in (self.jobs, self.models, self.runs, self.deployments):
+            table.clear()
+        self._next_script = None
+        self.clock.reset()
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this sandbox; gone when it stops."""
+        if self._folder is None:
+            raise RuntimeError(f"{type(self).__name__} is not started: use it in a `with` block, or call start()")
+        return Path(self._folder.name)
+
+    @abstractmethod
+    def credentials(self) -> dict[str, str]:
+        """What `connect` needs, addresses of the sandbox included."""
+
+    def training_config(self, **changes: Any) -> TrainingConfig:
+        """A config that this platform accepts."""
+        values = {
+            "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "dataset_path": str(self.folder / "examples.jsonl"),
+        }
+        return TrainingConfig.from_dict({**values, **changes})
+
+    def script(self, **script: Any) -> None:
+        """How the next job goes: `lines`, `fails` (a reason), `files`, `pending_seconds`, `running_seconds`.
+
+        `files` maps names to bytes, to a size in bytes for made-up content, to a function that yields blocks, or to a
+        `Path`. What is not given is as in every job.
+        """
+        self._next_script = self._script(**script)
+
+    def advance(self, seconds: float) -> None:
+        """Let that much of the platform's time pass."""
+        self.clock.advance(seconds)
+
+    def advance_until(self, job_id: str, status: JobStatus) -> None:
+        """Let time pass until the job has that status. Raises `ValueError` when it will not have it."""
+        job = self.jobs[job_id]
+        left = job.seconds_until(status) if isinstance(job, ScriptedJob) else None
+        if left is None:
+            raise ValueError(f"job {job_id} is {job.status} and will not be {status} by itself")
+        self.advance(left)
+
+    def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any]) -> Job:
+        script, self._next_script = self._next_script or self._script(), None
+        return ScriptedJob(id, tag, received, self.clock, script, JobStatus.PENDING)
+
+    def _seed_job(
+        self, id: str, tag: str | None, received: Mapping[str, Any], status: JobStatus, script: Mapping[str, Any]
+    ) -> Job:
+        if status is JobStatus.FAILED:
+            script = {"fails": "it was seeded as failed", **script}
+        return ScriptedJob(id, tag, received, self.clock, self._script(**script), status)
+
+    def _script(self, *, files: Mapping[str, Content] | None = None, **script: Any) -> Script:
+        if files is None:
+            return Script(folder=self.folder / "example-adapter", **script)
+        self._artifacts += 1
+        folder = self.folder / f"artifact-{self._artifacts}"
+        write_files(folder, files)
+        return Script(folder=folder, **script)

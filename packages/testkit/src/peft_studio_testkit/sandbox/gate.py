@@ -1,0 +1,93 @@
+"""What every platform asks before it does anything: is it too much, who is it, and is it the documented API."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from peft_studio_testkit.sandbox.clock import Clock
+
+if TYPE_CHECKING:
+    from peft_studio_testkit.sandbox.http import HttpSandbox
+
+
+@define
+class RateLimit:
+    """So many requests in a window of the platform's time; the next window begins with the first request after it."""
+
+    clock: Clock
+    requests: int
+    seconds: float
+    _began: float = field(default=-math.inf, init=False)
+    _used: int = field(default=0, init=False)
+
+    def take(self) -> bool:
+        """Count one request; False when it is one too many."""
+        now = self.clock.now()
+        if now >= self._began + self.seconds:
+            self._began, self._used = now, 0
+        self._used += 1
+        return self._used <= self.requests
+
+    def headers(self) -> dict[str, str]:
+        """What a client is told about it."""
+        left = self._began + self.seconds - self.clock.now()
+        return {
+            "x-ratelimit-limit": str(self.requests),
+            "x-ratelimit-remaining": str(max(0, self.requests - self._used)),
+            "x-ratelimit-reset": str(max(0, math.ceil(left))),
+        }
+
+
+class Gate:
+    """Rate limit, then authentication, then the platform."""
+
+    def __init__(self, sandbox: HttpSandbox, platform: ASGIApp) -> None:
+        self._sandbox = sandbox
+        self._platform = platform
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request in, or say why not."""
+        connection = HTTPConnection(scope)
+        limit = self._sandbox.rate_limit
+        if limit is not None:
+            accepted = limit.take()
+            headers = limit.headers()
+            send = _with_headers(send, headers)
+            if not accepted:
+                await _too_many(headers["x-ratelimit-reset"])(scope, receive, send)
+                return
+        if not self._sandbox.authenticate(connection):
+            await self._refuse(connection, scope, receive, send)
+            return
+        await self._platform(scope, receive, send)
+
+    async def _refuse(self, connection: HTTPConnection, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._sandbox.unauthorized(connection)(scope, receive, send)
+
+
+def _too_many(seconds: str) -> Response:
+    return JSONResponse(
+        {"error": {"message": f"too many requests; ask again in {seconds} s"}},
+        status_code=429,
+        headers={"retry-after": seconds},
+    )
+
+
+def _with_headers(send: Send, headers: dict[str, str]) -> Send:
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *encoded]}
+        await send(message)
+
+    return sending

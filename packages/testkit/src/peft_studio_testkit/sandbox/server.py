@@ -1,0 +1,133 @@
+"""Applications on loopback: uvicorn in a thread with an event loop of its own.
+
+uvicorn's own main loop looks every 0.1 s whether it shall stop; here the listeners are closed directly, so that
+starting and stopping take milliseconds, and a listener can be closed for a while under the same port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from peft_studio.errors import InvalidConfig
+from peft_studio_testkit.sandbox.exchange import abort
+
+Answer = TypeVar("Answer")
+
+HOST: Final = "127.0.0.1"
+#: A handler that has been cancelled must end within so many seconds.
+PATIENCE: Final = 5.0
+
+
+class Listener:
+    """One application on one port."""
+
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        self._reservation = _reserve(port)  # keeps the port ours while nobody listens on it
+        self.port: int = self._reservation.getsockname()[1]
+        # Connections stay until the client closes them, so that a client's leak can be seen.
+        config = uvicorn.Config(
+            app, http="h11", ws="auto", lifespan="off", log_config=None, access_log=False,
+            date_header=False, server_header=False, timeout_keep_alive=86400,
+        )  # fmt: skip
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        self._server.servers = []
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def is_open(self) -> bool:
+        """True while it listens."""
+        return bool(self._server.servers)
+
+    @property
+    def connections(self) -> int:
+        """How many clients hold a connection."""
+        return len(self._server.server_state.connections)
+
+    async def open(self) -> None:
+        """Listen."""
+        await self._server.startup(sockets=[_bind(self.port)])
+
+    def refuse(self) -> None:
+        """Listen no more; connections that are open are reset."""
+        for server in self._server.servers:
+            server.close()
+        self._server.servers = []
+        self.abort()
+
+    def abort(self) -> None:
+        """Reset every open connection and stop the handlers."""
+        for connection in list(self._server.server_state.connections):
+            abort(connection.transport)
+        for task in list(self._server.server_state.tasks):
+            task.cancel()
+
+    async def quiet(self) -> None:
+        """Wait until no handler runs. Raises `RuntimeError` when one does not end."""
+        tasks = [task for task in self._server.server_state.tasks if task is not asyncio.current_task()]
+        if not tasks:
+            return
+        _, alive = await asyncio.wait(tasks, timeout=PATIENCE)
+        if alive:
+            why = "wait with `await sandbox.clock.sleep(...)`, not with time.sleep"
+            raise RuntimeError(f"a handler of the sandbox does not end: {why}")
+
+    def dispose(self) -> None:
+        """Give the port back."""
+        self._reservation.close()
+
+
+class ServerThread:
+    """The thread, its loop, and the way into it from any other thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, Answer]], *arguments: Any) -> Answer:
+        """Run a coroutine function in the server's loop and return its answer. Raises what it raises."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a handler cannot wait for its own server; call this from another thread")
+        return asyncio.run_coroutine_threadsafe(function(*arguments), self._loop).result()
+
+    def stop(self) -> None:
+        """End the loop and the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+
+def _reserve(port: int) -> socket.socket:
+    try:
+        return _bind(port)
+    except OSError as error:
+        remedy = "choose another port, or none to get a free one"
+        raise InvalidConfig(f"port {port} cannot be used", why=error.strerror, remedy=remedy) from error
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((HOST, port))
+    return bound

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from peft_studio.manager import ConnectorManager
     from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Problem, Resource
     from peft_studio.registry import ConnectorRegistry
+    from peft_studio.sync import SyncConnectorManager
     from peft_studio.training_config import TrainingConfig
-    from peft_studio.transport import Transport
+    from peft_studio.transport import ServerSentEvent, Transport
 
 _HOME = {
     "load_config": "config",
@@ -75,7 +76,9 @@ _HOME = {
     "Problem": "models",
     "Resource": "models",
     "ConnectorRegistry": "registry",
+    "SyncConnectorManager": "sync",
     "TrainingConfig": "training_config",
+    "ServerSentEvent": "transport",
     "Transport": "transport",
 }
 
@@ -106,6 +109,7 @@ __all__ = [
     "RateLimitError",
     "RegistryConnector",
     "Resource",
+    "ServerSentEvent",
     "TrackingConnector",
     "TrainingConfig",
     "TrainingConnector",

@@ -45,12 +45,12 @@ class AnswerReader:
             await self.refuse(answer, missing)
         if answer.status == HTTPStatus.NO_CONTENT:
             return None
-        body = await self._body(answer)
+        body = await self.body(answer)
         return None if may_be_empty and not body else self._parsed(answer, body)
 
     async def refuse(self, answer: Answer, missing: type[PeftStudioError], *, is_ours: bool = True) -> None:
         """Raise what an answer with a bad status means. Without `is_ours` it comes from another origin."""
-        body = await self._body(answer)
+        body = await self.body(answer)
         if answer.status >= 500:
             raise self._again(answer, ConnectionFailed, body)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -65,6 +65,17 @@ class AnswerReader:
         words = _words_of_text(body) if body else "empty"
         what = f"{answer.request} answered {answer.status}, but not with {expected}"
         return self.make_error(ConnectionFailed, what, why=self._one_line(f"{kind}: {words}"))
+
+    async def body(self, answer: Answer) -> bytes:
+        """All of it, up to a limit."""
+        body = bytearray()
+        async with aclosing(answer.chunks()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > SIZE_LIMIT:
+                    what = f"{answer.request} answered with more than {SIZE_LIMIT // 2**20} MiB"
+                    raise self.make_error(ConnectionFailed, what)
+        return bytes(body)
 
     def _parsed(self, answer: Answer, body: bytes) -> Any:
         if not _is_json(answer):
@@ -93,16 +104,6 @@ class AnswerReader:
         masked = self.make_error.mask(text)
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in masked).split())
         return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"
-
-    async def _body(self, answer: Answer) -> bytes:
-        body = bytearray()
-        async with aclosing(answer.chunks()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > SIZE_LIMIT:
-                    what = f"{answer.request} answered with more than {SIZE_LIMIT // 2**20} MiB"
-                    raise self.make_error(ConnectionFailed, what)
-        return bytes(body)
 
 
 def is_success(answer: Answer) -> bool:

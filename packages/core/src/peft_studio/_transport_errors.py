@@ -1,4 +1,4 @@
-"""How the transport's errors are made: secrets masked in every text, the connector named.
+"""How the transport's errors are made (secrets masked in every text, the connector named), and when to ask again.
 
 No error keeps the HTTP library's exception as its cause: those carry the request, and with it the token and the query.
 """
@@ -6,6 +6,7 @@ No error keeps the HTTP library's exception as its cause: those carry the reques
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,8 @@ from peft_studio.errors import PeftStudioError
 
 #: Shorter ones would mask half of the words of a sentence.
 _SHORTEST_SECRET = 4
+#: Seconds before the first repetition, and before any.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 
 
 class Mask:
@@ -68,6 +71,12 @@ class AskAgain(Exception):
         super().__init__(error.what)
         self.error = error
         self.wait = wait
+
+
+def pause(number: int, wait: float = 0.0) -> float:
+    """Seconds before repetition `number` (from 0): twice as long each time, never in step with other clients."""
+    longest: float = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
+    return max(wait, longest * random.uniform(0.5, 1.0))  # noqa: S311 -- nobody gains from guessing it
 
 
 def _forms(secret: str) -> set[str]:

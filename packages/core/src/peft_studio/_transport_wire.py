@@ -39,6 +39,8 @@ class Answer:
         self.request = request
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        #: The redirects that led here.
+        self.earlier: tuple[Answer, ...] = ()
         self._wire = wire
         self._response = response
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
-from urllib.parse import urljoin
 
 from peft_studio._transport_answers import AnswerReader
-from peft_studio._transport_errors import AskAgain, ErrorMaker, Mask
+from peft_studio._transport_errors import AskAgain, ErrorMaker, Mask, pause
+from peft_studio._transport_events import ServerSentEvent
+from peft_studio._transport_follow import Follower
+from peft_studio._transport_redirects import Navigator
 from peft_studio._transport_requests import (
     Content,
     Request,
@@ -26,17 +27,14 @@ from peft_studio._transport_requests import (
     encoded,
     is_header_value,
     merged,
-    origin,
 )
-from peft_studio._transport_wire import Answer, Wire
-from peft_studio.errors import ConnectionFailed, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+from peft_studio._transport_wire import Wire
+from peft_studio.errors import InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+
+__all__ = ["SendOptions", "ServerSentEvent", "Transport"]
 
 TIMEOUT_VARIABLE: Final = "PEFT_STUDIO_HTTP_TIMEOUT"
 RETRIES_VARIABLE: Final = "PEFT_STUDIO_HTTP_RETRIES"
-_MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
-#: Seconds before the first repetition; doubled for each further one, up to the second number.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _JSON = "application/json"
 
 Query = Mapping[str, Any] | None
@@ -87,7 +85,9 @@ class Transport:
         self._retries = _setting(retries, RETRIES_VARIABLE, 3, int, minimum=0)
         silence = _setting(timeout, TIMEOUT_VARIABLE, 30.0, float, minimum=0.001)
         self._wire = Wire(self._make_error, silence)
+        self._navigator = Navigator(self._wire, self._make_error)
         self._reader = AnswerReader(self._make_error)
+        self._follower = Follower(self._navigator, self._reader, self._make_error, self._retries)
 
     def __repr__(self) -> str:
         return f"Transport({self._make_error.mask(self._base)!r})"
@@ -131,6 +131,24 @@ class Transport:
         """As `post`."""
         return await self._send("DELETE", segments, **options)
 
+    def events(
+        self,
+        *segments: str,
+        query: Query = None,
+        headers: Headers = None,
+        last_event_id: str | None = None,
+        missing: type[PeftStudioError] = PlatformError,
+    ) -> AsyncGenerator[ServerSentEvent]:
+        """Server-sent events, from the one after `last_event_id`, until the server ends the stream.
+
+        A lost connection is opened again where the last one ended; no event comes twice. Raises `ConnectionFailed`
+        when `retries` attempts in a row bring nothing new, or when events without an id make repetition possible.
+        """
+        stream = {"accept": "text/event-stream", "cache-control": "no-store"}
+        request = self._request("GET", segments, query, merged(stream, headers))
+        self._checked({"last-event-id": last_event_id or ""})
+        return self._follower.follow(request, last_event_id, missing)
+
     async def _send(
         self,
         method: str,
@@ -165,17 +183,10 @@ class Transport:
         self, request: Request, missing: type[PeftStudioError], *, is_safe: bool, may_be_empty: bool = False
     ) -> Any:
         async def once() -> Any:
-            return await self._ask_once(request, missing, may_be_empty=may_be_empty)
+            async with self._navigator.answer(request) as answer:
+                return await self._reader.document(answer, missing, may_be_empty=may_be_empty)
 
         return await self._insist(once, self._retries if is_safe else 0)
-
-    async def _ask_once(self, request: Request, missing: type[PeftStudioError], *, may_be_empty: bool) -> Any:
-        for _ in range(_MAX_REDIRECTS + 1):
-            async with self._wire.answer(request) as answer:
-                if answer.status not in _REDIRECTS:
-                    return await self._reader.document(answer, missing, may_be_empty=may_be_empty)
-                request = self._redirected(answer)
-        raise self._make_error(ConnectionFailed, f"{request} was redirected more than {_MAX_REDIRECTS} times")
 
     async def _insist(self, attempt: Callable[[], Awaitable[Result]], retries: int) -> Result:
         """Try once, and `retries` times more."""
@@ -189,18 +200,6 @@ class Transport:
             await asyncio.sleep(pause(number, last.wait))
         raise last.error
 
-    def _redirected(self, answer: Answer) -> Request:
-        """The request that a redirect of an API call leads to: reading, at the same origin."""
-        request, target = answer.request, _target(answer)
-        if target is not None and origin(target) != request.origin:
-            what = f"{request} was redirected to another origin, {origin(target)}"
-            raise self._make_error(
-                ConnectionFailed, what, remedy="check the platform's address; the token is not sent elsewhere"
-            )
-        if target is None or request.method != "GET":
-            raise self._make_error(ConnectionFailed, f"{request} answered {answer.status}, a redirect")
-        return Request("GET", target, request.headers)
-
     def _checked(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in headers.items():
             if is_header_value(value):
@@ -209,22 +208,6 @@ class Transport:
             why = "it holds a line break, a blank at its end or a letter beyond ASCII"
             raise self._make_error(kind, f"the header {name} cannot be sent", why=why, remedy="paste the value again")
         return headers
-
-
-def pause(number: int, wait: float = 0.0) -> float:
-    """Seconds before repetition `number` (from 0): twice as long each time, never in step with other clients."""
-    longest: float = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
-    return max(wait, longest * random.uniform(0.5, 1.0))  # noqa: S311 -- nobody gains from guessing it
-
-
-def _target(answer: Answer) -> str | None:
-    """Where a redirect leads; None when it does not say."""
-    location = answer.headers.get("location")
-    try:
-        target = urljoin(answer.request.url, location) if location else None
-        return target if target is not None and origin(target) else None
-    except ValueError:  # a port that is no number, a bracket too many
-        return None
 
 
 def _body(content: bytes | str | AsyncIterable[bytes] | None) -> Content | None:

@@ -121,9 +121,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the reference pages from the code; with --check, only compare them."""
-    install(session, "-e", "packages/core")
+    """Build the site into site/; reference pages are written from the code, or with --check only compared."""
+    install(session, "-e", "packages/core", "-e", "packages/testkit", *group("docs"))
     session.run("python", "docs/make_reference.py", *session.posargs)
+    shutil.rmtree("site", ignore_errors=True)
+    session.run("zensical", "build", "--strict", "--clean")
+    session.run("python", "docs/check_site.py", "site")
 
 
 @nox.session(name="release-notes")

@@ -1,94 +1,60 @@
-"""Writes the reference pages that are made from the code: `python docs/make_reference.py [--check]`."""
+"""Fills the parts of the pages that are made from the code: `python docs/make_reference.py [--check]`.
+
+Such a part stands between `<!-- made: NAME -->` and `<!-- end -->`; everything around it is written by hand. A part
+that the code has and no page shows is a fault, so that a new hook or capability cannot stay undocumented.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import attrs
-import click
+from made import commands, config, connector, errors, hooks
 
-from peft_studio import TrainingConfig
-from peft_studio.cli import COMMANDS, EXIT_CODES, root
+FOLDER = Path(__file__).parent
+PART = re.compile(r"(<!-- made: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-FOLDER = Path(__file__).parent / "reference"
-
-CONFIG_HEAD = """# The config of a job
-
-<!-- made by docs/make_reference.py from the code; do not edit -->
-
-A config is a `.toml`, `.yaml` or `.json` file of the fields below, or a `TrainingConfig` in Python. Relative paths in a
-file start at the file's own folder. On the command line `--set NAME=VALUE` overrides a field.
-
-| field | default | meaning |
-|---|---|---|
-"""
-
-CLI_HEAD = """# The command line
-
-<!-- made by docs/make_reference.py from the code; do not edit -->
-
-Results go to stdout, everything else to stderr. Every command that reads has `--json`: times are ISO 8601 in UTC, money
-is a string (US dollars), unknown is `null`.
-
-Completion: `eval "$(_PEFT_STUDIO_COMPLETE=bash_source peft-studio)"` in your shell's start-up file (`zsh_source` and
-`fish_source` for those shells).
-
-## Exit codes
-
-| code | meaning |
-|---|---|
-"""
+Parts = dict[str, Callable[[], str]]
 
 
-def config_page() -> str:
-    """Every field of `TrainingConfig`."""
-    rows = [f"| `{field.name}` | {_default(field)} | {_meaning(field)} |" for field in attrs.fields(TrainingConfig)]
-    return CONFIG_HEAD + "\n".join(rows) + "\n"
+def all_parts() -> Parts:
+    """Every part by its name."""
+    return {**config.parts(), **commands.parts(), **hooks.parts(), **connector.parts(), **errors.parts()}
 
 
-def cli_page() -> str:
-    """Exit codes and the help of every command of core."""
-    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
-    context = click.Context(root, info_name="peft-studio")
-    commands = [root.get_command(context, name) for name in COMMANDS]
-    return CLI_HEAD + codes + "\n" + "".join(_help(command, context) for command in commands if command is not None)
+def pages() -> Iterator[Path]:
+    """The pages of the site; the examples have a README of their own."""
+    return (path for path in sorted(FOLDER.rglob("*.md")) if FOLDER / "examples" not in path.parents)
 
 
-def _help(command: click.Command, parent: click.Context) -> str:
-    context = click.Context(command, info_name=command.name, parent=parent, max_content_width=100)
-    if isinstance(command, click.Group):
-        return "".join(_help(command.commands[name], context) for name in command.commands)
-    return f"\n## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
+def filled(text: str, parts: Parts) -> str:
+    """The text of a page with all its parts made anew. Raises KeyError for a part that nobody makes."""
+    return PART.sub(lambda match: f"{match[1]}\n{parts[match[2]]()}\n{match[3]}", text)
 
 
-def _default(field: attrs.Attribute[object]) -> str:
-    if field.default is attrs.NOTHING:
-        return "required"
-    if field.default is None:
-        return "unset"
-    if field.name == "alpha":
-        return "2 × rank"
-    value = str(field.default).lower() if isinstance(field.default, bool) else field.default
-    return f"`{list(value) if isinstance(value, tuple) else value}`"
-
-
-def _meaning(field: attrs.Attribute[object]) -> str:
-    options = field.metadata["options"]
-    return field.metadata["help"] + (f": {', '.join(f'`{option}`' for option in options)}" if options else "")
+def shown() -> set[str]:
+    """Names of the parts that some page has."""
+    return {match[2] for page in pages() for match in PART.finditer(page.read_text(encoding="utf-8"))}
 
 
 def main() -> int:
-    """Write the pages, or with --check only say which of them are out of date."""
-    pages = {FOLDER / "config.md": config_page(), FOLDER / "cli.md": cli_page()}
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv:
-        for path in stale:
-            sys.stderr.write(f"{path} is out of date: run python docs/make_reference.py\n")
-        return bool(stale)
-    for path in stale:
-        path.write_text(pages[path], encoding="utf-8")
-    return 0
+    """Make the parts anew, or with --check only say which pages are out of date."""
+    parts = all_parts()
+    known, there = set(parts), shown()
+    faults = [f"no page has the part {name!r}: add <!-- made: {name} --> and <!-- end -->" for name in known - there]
+    faults += [f"a page has the part {name!r}, which nothing makes" for name in there - known]
+    for page in [] if faults else pages():
+        before = page.read_text(encoding="utf-8")
+        after = filled(before, parts)
+        if before != after and "--check" in sys.argv:
+            faults.append(f"{page} is out of date: run python docs/make_reference.py")
+        elif before != after:
+            page.write_text(after, encoding="utf-8")
+            sys.stderr.write(f"{page} is made anew\n")
+    sys.stderr.writelines(f"{fault}\n" for fault in sorted(faults))
+    return bool(faults)
 
 
 if __name__ == "__main__":

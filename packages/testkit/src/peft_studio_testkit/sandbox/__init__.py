@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.base import Sandbox
     from peft_studio_testkit.sandbox.clock import Clock
     from peft_studio_testkit.sandbox.faults import Fault, FaultInjector
+    from peft_studio_testkit.sandbox.find import find_sandbox, sandbox_plugins
     from peft_studio_testkit.sandbox.http import HttpSandbox
     from peft_studio_testkit.sandbox.jobs import Job, JobTable
     from peft_studio_testkit.sandbox.received import Received
@@ -30,6 +31,8 @@ _HOME = {
     "Fault": "faults",
     "FaultInjector": "faults",
     "HttpSandbox": "http",
+    "find_sandbox": "find",
+    "sandbox_plugins": "find",
     "Job": "jobs",
     "JobTable": "jobs",
     "Received": "received",
@@ -56,6 +59,8 @@ __all__ = [
     "Run",
     "RunTable",
     "Sandbox",
+    "find_sandbox",
+    "sandbox_plugins",
 ]
 
 

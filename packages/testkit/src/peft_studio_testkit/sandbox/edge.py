@@ -46,6 +46,7 @@ class Edge:
             sandbox.errors.append(error)
             _log.exception("the sandbox failed at %s %s", received.method, received.path)
         finally:
+            received.done = True
             if sandbox.on_answer is not None:
                 sandbox.on_answer(received)
 

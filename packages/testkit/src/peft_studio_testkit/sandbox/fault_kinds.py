@@ -194,6 +194,16 @@ async def corrupt(exchange: Exchange) -> None:
 
 
 @_kind
+async def alias(exchange: Exchange, old: str, new: str) -> None:
+    """The platform calls `old` by the name `new`, in its JSON and in its addresses."""
+    exchange.scope["path"] = exchange.scope["path"].replace(new, old)
+    start, body = await exchange.answer_whole()
+    is_json = any(name.lower() == b"content-type" and b"json" in value for name, value in start["headers"])
+    renamed = body.replace(json.dumps(old).encode(), json.dumps(new).encode())
+    await exchange.replace(start, renamed if is_json else body)
+
+
+@_kind
 async def skew(exchange: Exchange, seconds: float) -> None:
     """The platform's clock is off: the Date header says so."""
     exchange.skew = seconds

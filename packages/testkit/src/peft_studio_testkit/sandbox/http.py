@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -26,6 +27,12 @@ class HttpSandbox(Sandbox):
 
     #: Requests are validated against this OpenAPI document (JSON or YAML), where there is one.
     openapi: ClassVar[Path | None] = None
+    #: Method and path (a regular expression) of the request that creates a job, and of the one that uploads a file.
+    job_creation: ClassVar[tuple[str, str]] = ("POST", r"/jobs$")
+    file_upload: ClassVar[tuple[str, str]] = ("PUT", r"/files/.")
+    #: Paths (regular expressions) that serve a job's log, and a file of an artifact or model.
+    log_stream: ClassVar[str] = r"/logs$"
+    file_download: ClassVar[str] = r"/files/."
     #: Items on a page, for `paginate`.
     page_size: ClassVar[int] = 20
 
@@ -74,6 +81,10 @@ class HttpSandbox(Sandbox):
         """Environment variables that point the platform's own client here."""
         return {}
 
+    def error_body(self, message: str) -> Any:
+        """The body of an error in the platform's own shape, for the faults of the compliance checks."""
+        return {"error": {"message": message}}
+
     # What a test uses.
 
     @property
@@ -96,6 +107,15 @@ class HttpSandbox(Sandbox):
             return sum(listener.connections for listener in self._listeners)
 
         return self._server().call(count)
+
+    @property
+    def open_streams(self) -> int:
+        """How many requests are being answered now."""
+        return sum(not request.done for request in self.requests)
+
+    def count(self, method: str, path: str) -> int:
+        """How many requests of that method came to paths that match."""
+        return sum(each.method == method and re.search(path, each.path) is not None for each in self.requests)
 
     def revoke(self) -> None:
         """The key is no longer valid; `key` is a new one that nobody has been told."""

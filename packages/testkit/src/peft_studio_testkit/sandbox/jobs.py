@@ -56,6 +56,8 @@ class Job(ABC):
         self.received = dict(received)
         #: On the platform's clock.
         self.created = created
+        #: What the platform calls the status now; None is its usual word. Handlers prefer it to their own.
+        self.word: str | None = None
 
     @property
     @abstractmethod

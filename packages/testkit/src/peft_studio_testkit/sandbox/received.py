@@ -32,6 +32,8 @@ class Received:
     status: int | None = None
     #: Kind of the fault that struck it.
     fault: str | None = None
+    #: True when the exchange is over: answered to the end, or cut.
+    done: bool = False
 
     @classmethod
     def from_scope(cls, scope: Scope, at: float) -> Received:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -69,6 +69,10 @@ class PricingInfo:
     source: str | None = None
 
 
+def _tuple_of_texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class ModelInfo:
     """A model or adapter in a registry."""
@@ -84,7 +88,7 @@ class ModelInfo:
     size_bytes: int | None = None
     created: datetime | None = None
     url: str | None = None
-    tags: tuple[str, ...] = field(default=(), converter=tuple)
+    tags: tuple[str, ...] = field(default=(), converter=_tuple_of_texts)
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from made import commands, config, connector, errors, hooks
+from made import checks, commands, config, connector, errors, hooks
 
 FOLDER = Path(__file__).parent
 PART = re.compile(r"(<!-- made: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -21,7 +21,10 @@ Parts = dict[str, Callable[[], str]]
 
 def all_parts() -> Parts:
     """Every part by its name."""
-    return {**config.parts(), **commands.parts(), **hooks.parts(), **connector.parts(), **errors.parts()}
+    found: Parts = {}
+    for module in (config, commands, hooks, connector, errors, checks):
+        found |= module.parts()
+    return found
 
 
 def pages() -> Iterator[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
@@ -15,8 +14,6 @@ from peft_studio_testkit.sandbox.received import Received
 
 if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.http import HttpSandbox
-
-_log = logging.getLogger(__name__)
 
 
 class Edge:
@@ -32,7 +29,10 @@ class Edge:
         received = Received.from_scope(scope, sandbox.clock.now())
         sandbox.requests.append(received)
         if scope["type"] != "http":
-            await self._platform(scope, receive, send)
+            try:
+                await self._platform(scope, receive, send)
+            finally:
+                received.done = True
             return
         exchange = Exchange(self._platform, scope, receive, send, received, sandbox.other_origin)
         try:
@@ -43,8 +43,7 @@ class Edge:
         except ClientDisconnect:  # its own decision
             return
         except Exception as error:  # noqa: BLE001 -- an author's handler may raise anything
-            sandbox.errors.append(error)
-            _log.exception("the sandbox failed at %s %s", received.method, received.path)
+            sandbox.note_error(error, received.method, received.path)
         finally:
             received.done = True
             if sandbox.on_answer is not None:

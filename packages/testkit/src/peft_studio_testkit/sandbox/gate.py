@@ -60,7 +60,7 @@ class Gate:
             headers = limit.headers()
             send = _with_headers(send, headers)
             if not accepted:
-                await _too_many(headers["x-ratelimit-reset"])(scope, receive, send)
+                await self._too_many(headers["x-ratelimit-reset"])(scope, receive, send)
                 return
         if not self._sandbox.authenticate(connection):
             await self._refuse(connection, scope, receive, send)
@@ -73,13 +73,9 @@ class Gate:
             return
         await self._sandbox.unauthorized(connection)(scope, receive, send)
 
-
-def _too_many(seconds: str) -> Response:
-    return JSONResponse(
-        {"error": {"message": f"too many requests; ask again in {seconds} s"}},
-        status_code=429,
-        headers={"retry-after": seconds},
-    )
+    def _too_many(self, seconds: str) -> Response:
+        body = self._sandbox.error_body(f"too many requests; ask again in {seconds} s")
+        return JSONResponse(body, status_code=429, headers={"retry-after": seconds})
 
 
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount
 
@@ -20,6 +21,8 @@ from peft_studio_testkit.sandbox.faults import FaultInjector
 from peft_studio_testkit.sandbox.gate import Gate, RateLimit
 from peft_studio_testkit.sandbox.received import Received
 from peft_studio_testkit.sandbox.server import Listener, ServerThread
+
+_log = logging.getLogger(__name__)
 
 
 class HttpSandbox(Sandbox):
@@ -70,9 +73,8 @@ class HttpSandbox(Sandbox):
 
     def unauthorized(self, request: HTTPConnection) -> Response:
         """What somebody without it is told."""
-        return JSONResponse(
-            {"error": {"message": "invalid API key"}}, status_code=401, headers={"www-authenticate": "Bearer"}
-        )
+        body = self.error_body("invalid API key")
+        return JSONResponse(body, status_code=401, headers={"www-authenticate": "Bearer"})
 
     def credentials(self) -> dict[str, str]:
         return {"api_key": self.key, "base_url": self.url}
@@ -82,7 +84,7 @@ class HttpSandbox(Sandbox):
         return {}
 
     def error_body(self, message: str) -> Any:
-        """The body of an error in the platform's own shape, for the faults of the compliance checks."""
+        """The body of an error in the platform's own shape, for the gate and for the compliance checks."""
         return {"error": {"message": message}}
 
     # What a test uses.
@@ -126,7 +128,8 @@ class HttpSandbox(Sandbox):
         self.rate_limit = RateLimit(self.clock, requests, seconds)
 
     def start(self) -> None:
-        platform = Gate(self, Starlette(routes=list(self.routes())))
+        application = Starlette(routes=list(self.routes()), exception_handlers={Exception: self._on_error})
+        platform = Gate(self, application)
         other = Starlette(routes=[*self.other_routes(), Mount("/", nothing)])
         self._listeners = [Listener(Edge(self, platform), self._port), Listener(OtherOrigin(self, other))]
         self._thread = ServerThread()
@@ -144,6 +147,17 @@ class HttpSandbox(Sandbox):
 
     def reset(self) -> None:
         self._server().call(self._reset)
+
+    def note_error(self, error: Exception, method: str, path: str) -> None:
+        """Keep an exception that is a bug of the sandbox itself, once."""
+        if not any(error is known for known in self.errors):
+            self.errors.append(error)
+            _log.error("the sandbox failed at %s %s", method, path, exc_info=error)
+
+    def _on_error(self, request: Request, error: Exception) -> Response:
+        """Before the client hears of it, so that whoever tests finds it noted."""
+        self.note_error(error, request.method, request.url.path)
+        return JSONResponse(self.error_body("the sandbox has a bug"), status_code=500)
 
     async def _reset(self) -> None:
         await self._quiesce()

@@ -11,13 +11,16 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
 
 from peft_studio._transport_answers import AnswerReader
+from peft_studio._transport_download import Download, Wanted, checked_sha256
 from peft_studio._transport_errors import AskAgain, ErrorMaker, Mask, pause
 from peft_studio._transport_events import ServerSentEvent
 from peft_studio._transport_follow import Follower
+from peft_studio._transport_pages import Pager
 from peft_studio._transport_redirects import Navigator
 from peft_studio._transport_requests import (
     Content,
@@ -28,8 +31,9 @@ from peft_studio._transport_requests import (
     is_header_value,
     merged,
 )
+from peft_studio._transport_upload import FileBody
 from peft_studio._transport_wire import Wire
-from peft_studio.errors import InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+from peft_studio.errors import ArtifactNotFound, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
 
 __all__ = ["SendOptions", "ServerSentEvent", "Transport"]
 
@@ -130,6 +134,80 @@ class Transport:
     async def delete(self, *segments: str, **options: Unpack[SendOptions]) -> Any:
         """As `post`."""
         return await self._send("DELETE", segments, **options)
+
+    async def download(
+        self,
+        *segments: str,
+        file: Path,
+        sha256: str | None = None,
+        sha256_header: str | None = None,
+        size: int | None = None,
+        query: Query = None,
+        headers: Headers = None,
+        missing: type[PeftStudioError] = ArtifactNotFound,
+    ) -> Path:
+        """Download to `file`, which appears whole and verified or not at all.
+
+        `size` is in bytes; `sha256` in hex, or told by the header `sha256_header` of the answer. What has arrived waits
+        in `<file>.part` and is gone on with after a lost connection, or at the next call. A redirect may lead to
+        another origin, which sees none of our headers. Raises `ConnectionFailed` for a file that stays short,
+        `PlatformError` for a damaged one, `InvalidConfig` when the disk refuses.
+        """
+        request = self._request("GET", segments, query, headers)
+        wanted = Wanted(request, missing, size, checked_sha256(sha256), sha256_header)
+        download = Download(self._navigator, self._reader, self._make_error, wanted, file)
+        return await download.run(self._retries)
+
+    async def upload(
+        self,
+        *segments: str,
+        file: Path | AsyncIterable[bytes],
+        method: str = "PUT",
+        query: Query = None,
+        headers: Headers = None,
+        missing: type[PeftStudioError] = PlatformError,
+        idempotent: bool = False,
+        may_be_empty: bool = False,
+    ) -> Any:
+        """Send a file, streamed from disk, or a stream of unknown length; gives the JSON that comes back.
+
+        Sent once, unless `idempotent` says that twice does no harm; a stream can never be sent again. Raises
+        `InvalidConfig` when the file cannot be read.
+        """
+        body = FileBody(file) if isinstance(file, Path) else _body(file)
+        length = {"content-length": str(body.size)} if isinstance(body, FileBody) else {}
+        sent = merged({"content-type": "application/octet-stream"}, headers, length)
+        request = self._request(method, segments, query, sent, body)
+        is_safe = idempotent and isinstance(body, FileBody)
+        return await self._ask(request, missing, is_safe=is_safe, may_be_empty=may_be_empty)
+
+    def pages(
+        self,
+        *segments: str,
+        items: str | None = "items",
+        cursor: str = "next_cursor",
+        cursor_parameter: str = "cursor",
+        page_parameter: str | None = None,
+        first_page: int = 1,
+        query: Query = None,
+        headers: Headers = None,
+        missing: type[PeftStudioError] = PlatformError,
+    ) -> AsyncGenerator[Any]:
+        """Every item of a list that comes in pages.
+
+        `items` is the field of an answer that holds the list ("data.jobs" for a nested one; None when the answer is the
+        list). By cursor: the field `cursor` holds the position of the next page, which is asked for with the parameter
+        `cursor_parameter`; the last page has none. By number, when `page_parameter` is given: that parameter counts
+        from `first_page` until a page is empty. Raises `ConnectionFailed` when the pages never end.
+        """
+
+        async def ask(position: Mapping[str, Any]) -> Any:
+            return await self.get(*segments, query={**(query or {}), **position}, headers=headers, missing=missing)
+
+        pager = Pager(ask, self._make_error, str(self._request("GET", segments, None, None)), items)
+        if page_parameter is not None:
+            return pager.by_number(page_parameter, first_page)
+        return pager.by_cursor(cursor, cursor_parameter)
 
     def events(
         self,

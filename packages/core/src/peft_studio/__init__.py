@@ -110,6 +110,7 @@ __all__ = [
     "RegistryConnector",
     "Resource",
     "ServerSentEvent",
+    "SyncConnectorManager",
     "TrackingConnector",
     "TrainingConfig",
     "TrainingConnector",

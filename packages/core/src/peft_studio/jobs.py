@@ -100,7 +100,7 @@ class Jobs:
         """Training and validation steps, oldest first. A step that was trained twice (resumed) is told once."""
         return metrics_of(await self.events(id))
 
-    async def pull(self, id: str, destination: Path) -> Path:
+    async def pull(self, id: str, destination: Path | str) -> Path:
         """Bring the adapter to `destination`, verified. Raises `ArtifactNotFound` and `InvalidConfig`."""
         job = await self.get(id)
         return Path(await self._manager.download_artifact(job.connector, await self._reach(job), destination))

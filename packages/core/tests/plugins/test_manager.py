@@ -176,7 +176,7 @@ async def test_without_a_connection_there_is_a_remedy() -> None:
     manager = manager_of()
     with pytest.raises(ConnectionFailed) as caught:
         await manager.submit_job("myplatform", CONFIG)
-    assert 'await manager.connect("myplatform", credentials)' == caught.value.remedy
+    assert 'first connect: manager.connect("myplatform", credentials)' == caught.value.remedy
 
     with pytest.raises(ConnectorNotFound):
         await manager.connect("yourplatform")

@@ -90,7 +90,7 @@ class Connections:
 
     def _opened(self, name: str) -> Session:
         if name not in self._sessions:
-            remedy = f'await manager.connect("{name}", credentials)'
+            remedy = f'first connect: manager.connect("{name}", credentials)'
             raise ConnectionFailed(f"there is no connection to {name}", remedy=remedy)
         return self._sessions[name]
 

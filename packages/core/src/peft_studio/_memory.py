@@ -7,31 +7,27 @@ The file is worth nothing by itself: one that cannot be read or written is repor
 
 from __future__ import annotations
 
-import json
-import logging
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from peft_studio import __version__, paths
+from peft_studio import __version__
+from peft_studio._state_file import StateFile
 from peft_studio.records import Broken, Plugin, Stage
 
 FILE_NAME = "plugin-failures.json"
-
-_log = logging.getLogger(__name__)
 
 
 class FailureMemory:
     """The failures of one state directory."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file or paths.state_dir() / FILE_NAME
-        self._entries: dict[str, dict[str, Any]] | None = None
+    def __init__(self) -> None:
+        self._file = StateFile(FILE_NAME, loss="failures of plugins are not kept from one run to the next")
 
     def recall(self, plugin: Plugin, package: ModuleSpec | None) -> Broken | None:
         """The failure of this very plugin, unless something that it depended on has changed since."""
-        entry = self._read().get(_key(plugin))
-        if entry is None or entry["fingerprint"] != _fingerprint(plugin, package):
+        entry = self._file.read().get(_key(plugin))
+        if not _is_entry(entry) or entry["fingerprint"] != _fingerprint(plugin, package):
             return None
         return Broken(plugin=plugin, stage=Stage(entry["stage"]), problem=entry["problem"], remedy=entry["remedy"])
 
@@ -43,50 +39,24 @@ class FailureMemory:
             "remedy": broken.remedy,
             "fingerprint": _fingerprint(broken.plugin, package),
         }
-        self._write({**self._read(), _key(broken.plugin): entry})
+        self._file.write({**self._file.read(), _key(broken.plugin): entry})
 
     def forget(self, plugin: Plugin) -> None:
         """The plugin works: whatever was kept about it is over."""
-        if _key(plugin) in self._read():
-            self._write({key: entry for key, entry in self._read().items() if key != _key(plugin)})
+        kept = {key: entry for key, entry in self._file.read().items() if key != _key(plugin)}
+        if kept != self._file.read():
+            self._file.write(kept)
 
     def refresh(self) -> None:
         """Read the file again at the next question."""
-        self._entries = None
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if self._entries is None:
-            self._entries = self._load()
-        return self._entries
-
-    def _load(self) -> dict[str, dict[str, Any]]:
-        try:
-            entries = json.loads(self._file.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError) as error:
-            _log.warning("%s cannot be read (%s); failures of plugins in earlier runs are not shown", self._file, error)
-            return {}
-        return {key: entry for key, entry in entries.items() if _is_entry(entry)} if isinstance(entries, dict) else {}
-
-    def _write(self, entries: dict[str, dict[str, Any]]) -> None:
-        import tempfile  # here: a list, which only reads, does without its imports
-
-        self._entries = entries
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False, encoding="utf-8") as draft:
-                json.dump(entries, draft, indent=1)
-            Path(draft.name).replace(self._file)
-        except OSError as error:
-            _log.warning("%s cannot be written (%s); the next run will not show this failure", self._file, error)
+        self._file.refresh()
 
 
 def _key(plugin: Plugin) -> str:
     return f"{plugin.distribution} {plugin.version} {plugin.value}"
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: Any) -> TypeGuard[dict[str, Any]]:
     texts = isinstance(entry, dict) and all(
         isinstance(entry.get(key), str) for key in ("stage", "problem", "fingerprint")
     )

@@ -30,8 +30,43 @@ def _names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
+def _pins(value: Mapping[str, str]) -> dict[str, str]:
+    return dict(value)
+
+
 def _optional_names(value: Iterable[str] | None) -> frozenset[str] | None:
     return None if value is None else frozenset(value)
+
+
+@frozen(kw_only=True)
+class Source:
+    """One place that policy comes from: what it says, and where that can be changed."""
+
+    where: str
+    is_file: bool = False
+    allow: frozenset[str] | None = field(default=None, converter=_optional_names)
+    deny: frozenset[str] = field(default=frozenset(), converter=_names)
+    pin: Mapping[str, str] = field(factory=dict, converter=_pins)
+
+    @property
+    def allow_list(self) -> str:
+        """What to add a name to, so that it is allowed."""
+        return f"[plugins] allow in {self.where}" if self.is_file else self.where
+
+
+def sources(settings: Path | None = None) -> list[Source]:
+    """What the environment and settings.toml say, strongest first. Raises `InvalidConfig`."""
+    file = settings_file() if settings is None else settings
+    return [
+        Source(where=ALLOW_VARIABLE, allow=_from_environment(ALLOW_VARIABLE)),
+        Source(where=DENY_VARIABLE, deny=_from_environment(DENY_VARIABLE) or ()),
+        Source(where=str(file), is_file=True, **read_settings(file)),
+    ]
+
+
+def settings_file() -> Path:
+    """The user's settings.toml, whether it exists or not."""
+    return paths.config_dir() / SETTINGS
 
 
 @frozen(kw_only=True)
@@ -41,7 +76,7 @@ class Policy:
     allow: frozenset[str] | None = field(default=None, converter=_optional_names)
     deny: frozenset[str] = field(default=frozenset(), converter=_names)
     #: Connector name -> the distribution that it belongs to.
-    pin: Mapping[str, str] = field(factory=dict, converter=dict)
+    pin: Mapping[str, str] = field(factory=dict, converter=_pins)
     #: What to change so that a name gets in; part of the remedy.
     allow_source: str = "the allow list"
 
@@ -55,19 +90,15 @@ class Policy:
         settings: Path | None = None,
     ) -> Self:
         """The policy of this user: arguments, then environment, then settings.toml. Raises `InvalidConfig`."""
-        file = paths.config_dir() / SETTINGS if settings is None else settings
-        written = _read_settings(file)
-        choices = (
-            (allow, "the argument allow"),
-            (_from_environment(ALLOW_VARIABLE), ALLOW_VARIABLE),
-            (written.get("allow"), f"[plugins] allow in {file}"),
+        given = Source(where="the argument allow", allow=allow, deny=deny, pin=pin or {})
+        all_sources = [given, *sources(settings)]
+        allowing = next((source for source in all_sources if source.allow is not None), None)
+        return cls(
+            allow=None if allowing is None else allowing.allow,
+            deny={name for source in all_sources for name in source.deny},
+            pin={name: owner for source in reversed(all_sources) for name, owner in source.pin.items()},
+            allow_source="the allow list" if allowing is None else allowing.allow_list,
         )
-        chosen, source = next(
-            ((names, where) for names, where in choices if names is not None), (None, "the allow list")
-        )
-        denied = {*deny, *(_from_environment(DENY_VARIABLE) or ()), *written.get("deny", ())}
-        pinned = {**written.get("pin", {}), **(pin or {})}
-        return cls(allow=chosen, deny=denied, pin=pinned, allow_source=source)
 
     def refusal(self, plugin: Plugin, *, is_enabled: bool = True) -> Finding | None:
         """Why this plugin may not be imported; None when it may. `is_enabled` is what its manifest says."""
@@ -101,15 +132,17 @@ class Policy:
 
     @staticmethod
     def _pin_remedy(name: str, plugins: list[Plugin]) -> str:
-        line = f'{name} = "{plugins[0].distribution}"'
-        remedy = f"write {line} under [plugins.pin] in {paths.config_dir() / SETTINGS}"
+        remedy = f"peft-studio connectors pin {name} {plugins[0].distribution}"
         return remedy if len(plugins) == 1 else f"{remedy}, or uninstall all but one"
 
 
+def means(name: str, plugin: Plugin) -> bool:
+    """True when somebody who writes `name` means this plugin: its own name, or its distribution's in any spelling."""
+    return name == plugin.name or normalized(name) == normalized(plugin.distribution)
+
+
 def _meant(names: frozenset[str], plugin: Plugin) -> set[str]:
-    """Those of `names` that mean this plugin: its own name, or its distribution's."""
-    owner = normalized(plugin.distribution)
-    return {name for name in names if name == plugin.name or normalized(name) == owner}
+    return {name for name in names if means(name, plugin)}
 
 
 def _finding(message: str, remedy: str, stage: Stage = Stage.POLICY) -> Finding:
@@ -124,15 +157,25 @@ def _from_environment(variable: str) -> frozenset[str] | None:
     return frozenset(name.strip() for name in text.split(",") if name.strip()) - {NONE}
 
 
-def _read_settings(file: Path) -> Mapping[str, Any]:
+def read_settings(file: Path) -> Mapping[str, Any]:
     """The [plugins] table of settings.toml; nothing when there is no file."""
+    data = read_bytes(file)
+    return {} if data is None else parse_settings(data, file)
+
+
+def read_bytes(file: Path) -> bytes | None:
+    """What settings.toml holds, or None when there is none."""
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     except OSError as error:
         remedy = "mend its permissions: it may forbid plugins"
         raise InvalidConfig(f"{file} cannot be read", why=error.strerror, remedy=remedy) from error
+
+
+def parse_settings(data: bytes, file: Path) -> Mapping[str, Any]:
+    """The [plugins] table in what `file` holds; raises `InvalidConfig` for anything that is not understood."""
     import tomllib
 
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,19 @@ def site(tmp_path: Path) -> Iterator[Site]:
     for name in list(sys.modules):
         if name.partition(".")[0] in site.packages:
             del sys.modules[name]
+
+
+@pytest.fixture
+def studio(site: Site, home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line, with what is in the site directory installed."""
+
+    def run(*arguments: str | Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "peft_studio.cli", *map(str, arguments)],
+            capture_output=True, text=True, check=False, cwd=home.parent, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(site.root), "COLUMNS": "120", **environment},
+        )  # fmt: skip
+        assert code == done.returncode, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

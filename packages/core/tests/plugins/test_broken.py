@@ -262,7 +262,7 @@ CASES = [
         id="two distributions with one name",
         build=two_claims,
         message="the name acme is claimed by other-acme 2.0.0 and peft-studio-acme 1.0.0",
-        remedy='write acme = "other-acme" under [plugins.pin] in HOME/config/settings.toml, or uninstall all but one',
+        remedy="peft-studio connectors pin acme other-acme, or uninstall all but one",
         listed="ambiguous",
     ),
     Case(

@@ -12,6 +12,7 @@ import click
 from peft_studio import __version__
 
 if TYPE_CHECKING:
+    from peft_studio.errors import PeftStudioError
     from peft_studio.registry import ConnectorRegistry
 
 #: name -> (module, one line of help). Everything else of a command is in its module.
@@ -44,8 +45,8 @@ class LazyGroup(click.Group):
     """Imports a command's module when the command is used; a plugin's when nothing of ours has the name."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Our own commands, then those of plugins."""
-        return [*COMMANDS, *(name for name in _plugin_commands() if name not in COMMANDS)]
+        """Our own commands, then those of plugins, as far as these can be told."""
+        return [*COMMANDS, *_plugin_commands()[0]]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command, imported now; one of a plugin activates that plugin."""
@@ -57,9 +58,16 @@ class LazyGroup(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """One line each, from the tables: nothing is imported for the help."""
         rows = [(name, line) for name, (_, line) in COMMANDS.items()]
-        rows += [(name, line) for name, line in _plugin_commands().items() if name not in COMMANDS]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([*rows, *_plugin_commands()[0].items()])
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """What keeps the commands of plugins from being shown: last, where it is seen."""
+        super().format_epilog(context, formatter)
+        error = _plugin_commands()[1]
+        if error is not None:
+            formatter.write_paragraph()
+            formatter.write("\n".join(_sentences(error)) + "\n")
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -87,9 +95,18 @@ def _registry() -> ConnectorRegistry:
     return ConnectorRegistry()
 
 
-def _plugin_commands() -> dict[str, str]:
-    """Commands that installed plugins announce in their connector.json, with their help; imports no plugin."""
-    return {command.name: command.help for _, command in _registry().commands()}
+def _plugin_commands() -> tuple[dict[str, str], PeftStudioError | None]:
+    """Commands that installed plugins announce in their connector.json, with their help; imports no plugin.
+
+    A settings.toml that cannot be read takes only these away, with the error that says so.
+    """
+    from peft_studio.errors import PeftStudioError
+
+    try:
+        announced = _registry().commands()
+    except PeftStudioError as error:
+        return {}, error
+    return {command.name: command.help for _, command in announced if command.name not in COMMANDS}, None
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -128,7 +145,11 @@ def _report(error: Exception) -> int:
 
     if not isinstance(error, PeftStudioError):
         raise error
-    click.echo(f"{click.style('Error:', fg='red')} {error}", err=True)
-    if error.remedy:
-        click.echo(f"  try: {error.remedy}", err=True)
+    for line in _sentences(error):
+        click.echo(line, err=True)
     return error.exit_code
+
+
+def _sentences(error: PeftStudioError) -> list[str]:
+    remedy = [f"  try: {error.remedy}"] if error.remedy else []
+    return [f"{click.style('Error:', fg='red')} {error}", *remedy]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from peft_studio.cli.output import json_option, print_json, print_table
+from peft_studio.discovery import scan
 from peft_studio.records import FEATURES, Severity, State
 from peft_studio.registry import ConnectorRegistry
 
@@ -23,17 +25,45 @@ _SEVERITY_COLOURS = {Severity.FAULT: "red", Severity.WARNING: "yellow", Severity
 BROKEN = 10
 
 
+#: Commands with a module of their own, which is imported when one of them is used: name -> (module, line of help).
+MORE = {
+    "policy": ("policy", "Who may be imported, and which variable or file says so."),
+    "allow": ("policy", "Let in these connectors, and nobody who is not on the list."),
+    "deny": ("policy", "Keep these connectors out, whatever else lets them in."),
+    "pin": ("policy", "Say to whom a connector's name belongs."),
+}
+
+
+class ConnectorCommands(click.Group):
+    """The group; shows the help of commands that it has not imported."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*self.commands, *MORE]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in MORE:
+            return super().get_command(context, name)
+        command: click.Command = getattr(import_module(f"peft_studio.cli.{MORE[name][0]}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
+        rows += [(name, line) for name, (_, line) in MORE.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names for the shell's completion."""
-    return [record.name for record in ConnectorRegistry().list() if record.name.startswith(incomplete)]
+    return [name for name in scan() if name.startswith(incomplete)]
 
 
 name_argument = click.argument("name", shell_complete=_complete_name)
 
 
-@click.group()
+@click.group(cls=ConnectorCommands)
 def connectors() -> None:
-    """List, describe and check connectors."""
+    """Connectors: list and check them, install them, decide who may be imported."""
 
 
 @connectors.command("list")

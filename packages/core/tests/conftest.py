@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -44,6 +46,8 @@ class RawServer:
     steps: list[Step] = field(factory=list)
     requests: list[Received] = field(factory=list)
     open_connections: int = 0
+    #: Set by the first request.
+    was_asked: asyncio.Event = field(factory=asyncio.Event)
     _idle: asyncio.Event = field(factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(factory=set)
@@ -106,6 +110,7 @@ class RawServer:
     async def _answer(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         step = self.steps[min(len(self.requests), len(self.steps) - 1)]
         self.requests.append(request)
+        self.was_asked.set()
         if step is None:
             self.reset(writer)
         elif isinstance(step, bytes):
@@ -156,3 +161,30 @@ async def elsewhere() -> AsyncIterator[RawServer]:
     await started.start()
     yield started
     await started.stop()
+
+
+@pytest.fixture
+def threaded_server() -> Iterator[str]:
+    """The address of a platform in a thread of its own: it outlives the event loops of its clients."""
+
+    class Ready(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "2")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

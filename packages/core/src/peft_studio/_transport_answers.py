@@ -55,8 +55,8 @@ class AnswerReader:
             raise self._again(answer, ConnectionFailed, body)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._again(answer, RateLimitError, body)
-        if answer.content_type == "text/html" or _is_json(answer):
-            self._parsed(answer, body)
+        if answer.content_type == "text/html" or (body and _is_json(answer)):
+            self._parsed(answer, body)  # a proxy's page, or what is left of an answer, says nothing of the platform
         raise self._error(answer, _kind(answer.status, missing, is_ours=is_ours), body)
 
     def unexpected(self, answer: Answer, expected: str, body: bytes = b"") -> PeftStudioError:

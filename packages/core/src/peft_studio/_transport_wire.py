@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -114,6 +113,8 @@ class Wire:
         return self._client
 
     def _new_client(self) -> Any:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
         from peft_studio import __version__
 
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))

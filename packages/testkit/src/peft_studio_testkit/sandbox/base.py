@@ -34,6 +34,8 @@ class Sandbox(ABC):
     level: ClassVar[int] = 1
     #: Check id -> reason.
     expected_failures: ClassVar[Mapping[str, str]] = {}
+    #: Longest time for one check of this connector, seconds.
+    patience: ClassVar[float] = 20.0
     #: Which of the credentials are secret.
     secret_keys: ClassVar[tuple[str, ...]] = ("api_key",)
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from peft_studio_testkit.sandbox.exchange import Exchange
-from peft_studio_testkit.sandbox.received import Received
+from peft_studio_testkit.sandbox.received import RECEIVED, Received
 
 if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.http import HttpSandbox
@@ -34,6 +34,7 @@ class Edge:
             finally:
                 received.done = True
             return
+        scope[RECEIVED] = received
         exchange = Exchange(self._platform, scope, receive, send, received, sandbox.other_origin)
         try:
             await self._answer(exchange)

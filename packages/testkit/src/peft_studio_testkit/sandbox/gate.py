@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from peft_studio_testkit.sandbox.clock import Clock
+from peft_studio_testkit.sandbox.received import RECEIVED
 
 if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.http import HttpSandbox
@@ -45,7 +46,7 @@ class RateLimit:
 
 
 class Gate:
-    """Rate limit, then authentication, then the platform."""
+    """Rate limit, authentication, the OpenAPI document, then the platform."""
 
     def __init__(self, sandbox: HttpSandbox, platform: ASGIApp) -> None:
         self._sandbox = sandbox
@@ -64,6 +65,11 @@ class Gate:
                 return
         if not self._sandbox.authenticate(connection):
             await self._refuse(connection, scope, receive, send)
+            return
+        complaints = self._sandbox.complaints(scope[RECEIVED]) if RECEIVED in scope else []
+        if complaints:
+            self._sandbox.contract_violations += complaints
+            await JSONResponse(self._sandbox.error_body("; ".join(complaints)), 400)(scope, receive, send)
             return
         await self._platform(scope, receive, send)
 

@@ -19,6 +19,7 @@ from peft_studio_testkit.sandbox.base import Sandbox
 from peft_studio_testkit.sandbox.edge import Edge, OtherOrigin, nothing
 from peft_studio_testkit.sandbox.faults import FaultInjector
 from peft_studio_testkit.sandbox.gate import Gate, RateLimit
+from peft_studio_testkit.sandbox.openapi import Contract, load_contract
 from peft_studio_testkit.sandbox.received import Received
 from peft_studio_testkit.sandbox.server import Listener, ServerThread
 
@@ -30,6 +31,8 @@ class HttpSandbox(Sandbox):
 
     #: Requests are validated against this OpenAPI document (JSON or YAML), where there is one.
     openapi: ClassVar[Path | None] = None
+    #: Paths (a regular expression) that the document says nothing of, such as those of signed downloads.
+    outside_openapi: ClassVar[str | None] = None
     #: Method and path (a regular expression) of the request that creates a job, and of the one that uploads a file.
     job_creation: ClassVar[tuple[str, str]] = ("POST", r"/jobs$")
     file_upload: ClassVar[tuple[str, str]] = ("PUT", r"/files/.")
@@ -53,7 +56,10 @@ class HttpSandbox(Sandbox):
         #: Called with each request when it has been answered.
         self.on_answer: Callable[[Received], None] | None = None
         self._port = port
+        #: What arrived and is not in the OpenAPI document, one sentence each; it was answered 400.
+        self.contract_violations: list[str] = []
         self.rate_limit: RateLimit | None = None
+        self._contract: Contract | None = None
         self._thread: ServerThread | None = None
         self._listeners: list[Listener] = []
 
@@ -131,6 +137,7 @@ class HttpSandbox(Sandbox):
         application = Starlette(routes=list(self.routes()), exception_handlers={Exception: self._on_error})
         platform = Gate(self, application)
         other = Starlette(routes=[*self.other_routes(), Mount("/", nothing)])
+        self._contract = None if self.openapi is None else load_contract(self.openapi)
         self._listeners = [Listener(Edge(self, platform), self._port), Listener(OtherOrigin(self, other))]
         self._thread = ServerThread()
         super().start()
@@ -148,6 +155,11 @@ class HttpSandbox(Sandbox):
     def reset(self) -> None:
         self._server().call(self._reset)
 
+    def complaints(self, received: Received) -> list[str]:
+        """What the OpenAPI document has against a request; nothing without a document."""
+        is_outside = self.outside_openapi is not None and re.search(self.outside_openapi, received.path)
+        return [] if self._contract is None or is_outside else self._contract.violations(received)
+
     def note_error(self, error: Exception, method: str, path: str) -> None:
         """Keep an exception that is a bug of the sandbox itself, once."""
         if not any(error is known for known in self.errors):
@@ -163,7 +175,7 @@ class HttpSandbox(Sandbox):
         await self._quiesce()
         self.faults.forget()
         await self._open()
-        for log in (self.requests, self.other_requests, self.errors):
+        for log in (self.requests, self.other_requests, self.errors, self.contract_violations):
             log.clear()
         self.key = _new_key()
         self.rate_limit = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from attrs import define
 from starlette.types import Scope
+
+#: Where a request's scope holds its `Received`.
+RECEIVED: Final = "peft_studio.received"
 
 
 @define(kw_only=True)

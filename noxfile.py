@@ -34,7 +34,7 @@ TRAINING = [
     *("-e", "packages/worker[train]"),
     *("-e", "packages/connector-local[train]"),
 ]
-EVERYTHING = [*TRAINING, "-e", "packages/worker[train,parquet,quantize]"]
+EVERYTHING = [*TRAINING, "-e", "packages/worker[train,parquet,quantize]", "-e", "packages/testkit[openapi,worker]"]
 
 
 @nox.session

@@ -8,20 +8,27 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, field
 
+from peft_studio_testkit.tiny_model import write_facts, write_tiny_model
+
 ROOT = Path(__file__).parents[1]
-_spec = spec_from_file_location("worker_fixtures", ROOT / "packages/worker/tests/conftest.py")
-assert _spec is not None
-assert _spec.loader is not None
-_worker = module_from_spec(_spec)
-_spec.loader.exec_module(_worker)
-tiny_model, facts_file = _worker.tiny_model, _worker.facts_file
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Llama with tokenizer and chat template."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def facts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 prompt/completion pairs as JSON Lines."""
+    return write_facts(tmp_path_factory.mktemp("datasets") / "facts.jsonl")
 
 
 @define

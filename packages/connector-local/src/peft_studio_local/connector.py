@@ -67,12 +67,12 @@ class LocalConnector(TrainingConnector):
         return await asyncio.to_thread(observe.settled_status, self._folder(job_id))
 
     async def cancel_job(self, job_id: str) -> bool:
-        """Stop the job for good, running or paused."""
+        """Stop the job for good, running or paused; True when it is over, also when it was before."""
         folder = self._folder(job_id)
         if not observe.cancel_stopped(folder):
             folder.write_request("cancel")
             await self._until(lambda: not folder.is_alive())
-        return await self.get_job_status(job_id) is JobStatus.CANCELLED
+        return (await self.get_job_status(job_id)).is_terminal
 
     async def pause_job(self, job_id: str) -> bool:
         """Stop at the next step with a checkpoint; returns when it is written."""

@@ -48,8 +48,8 @@ class ConnectorSuite:
             setattr(cls, f"test_{check.id.replace('-', '_')}", _test(check))
 
     @pytest.fixture(scope="class", autouse=True)
-    def _started_sandbox(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        cls = type(self)
+    @classmethod
+    def _started_sandbox(cls, request: pytest.FixtureRequest) -> Iterator[None]:
         request.config.stash.setdefault(REPORTS, []).append(lambda: cls._runner.report(cls._results))
         with cls._runner.subject.sandbox:
             yield

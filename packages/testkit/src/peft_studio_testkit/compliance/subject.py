@@ -31,9 +31,6 @@ class Subject:
     sandbox pins. The sandbox is started by whoever made it.
     """
 
-    #: Longest time for one check, seconds.
-    patience = 20.0
-
     def __init__(
         self,
         connector: type[PlatformConnector],
@@ -46,6 +43,7 @@ class Subject:
         self.sandbox = sandbox
         self.path = path
         self.level = sandbox.level if level is None else level
+        self.patience = sandbox.patience
         self.name = str(getattr(connector, "name", connector.__name__))
         self.features = features_of(connector)
         self.is_remote = isinstance(sandbox, HttpSandbox)

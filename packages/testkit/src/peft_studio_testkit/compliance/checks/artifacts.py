@@ -63,6 +63,18 @@ def same_files(expected: dict[str, bytes], path: Path) -> None:
     expect(not wrong, f"{', '.join(wrong)} arrived with other bytes")
 
 
+def main_file(subject: Subject) -> str:
+    """Paths that serve the large file, not the small ones that describe it."""
+    return rf"^(?!.*\.json$).*{subject.http.file_download}"
+
+
+def tear(subject: Subject) -> None:
+    """Cut the next download in the middle, and let none of it go on."""
+    half = len(FILES["adapter_model.safetensors"]) // 2
+    subject.http.faults.add("drop_after", path=main_file(subject), times=1, bytes=half)
+    subject.http.faults.add("reset_before", path=main_file(subject), times=None)
+
+
 @check(offers=("download_artifact",))
 async def artifact_arrives(subject: Subject) -> None:
     """download_artifact brings every file as the platform has it, and answers the folder."""
@@ -159,7 +171,7 @@ async def cut_download_goes_on(subject: Subject) -> None:
         async with subject.connected() as session:
             id = await finished(subject, session, files=FILES)
             half = len(FILES["adapter_model.safetensors"]) // 2
-            subject.http.faults.add("drop_after", path=subject.http.file_download, times=1, bytes=half)
+            subject.http.faults.add("drop_after", path=main_file(subject), times=1, bytes=half)
             await session.call("download_artifact", job_id=id, destination=place / "adapter")
         same_files(FILES, place / "adapter")
     ranges = [request.headers["range"] for request in subject.http.requests if "range" in request.headers]
@@ -173,9 +185,9 @@ async def torn_download_is_no_folder(subject: Subject) -> None:
     with folder() as place:
         async with subject.connected() as session:
             id = await finished(subject, session, files=FILES)
-            subject.http.faults.add("drop_after", path=subject.http.file_download, bytes=1000, times=None)
+            tear(subject)
             call = session.call("download_artifact", job_id=id, destination=place / "adapter")
-            await refused(call, ConnectionFailed, "a download that is cut each time")
+            await refused(call, ConnectionFailed, "a download that is cut, and then refused")
             subject.http.faults.clear()
         expect(not (place / "adapter").exists(), "a torn folder stands under the final name")
 

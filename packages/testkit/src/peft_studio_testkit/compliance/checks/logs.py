@@ -166,9 +166,7 @@ async def lost_logs_are_an_error(subject: Subject) -> None:
         id = await _finished(subject, session, lines=LINES)
         path = subject.http.log_stream
         subject.http.faults.add("drop_after", path=path, times=1, events=3)
-        subject.http.faults.add(
-            "status", path=path, code=503, body=subject.http.error_body("maintenance"), after=1, times=None
-        )
+        subject.http.faults.add("status", path=path, code=503, body=subject.http.error_body("maintenance"), times=None)
         await refused(_lines(session, id), ConnectionFailed, "stream_logs of which the rest is lost")
 
 

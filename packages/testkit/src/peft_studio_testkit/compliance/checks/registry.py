@@ -8,7 +8,7 @@ from typing import Any
 from peft_studio import ArtifactNotFound, ConnectionFailed, InvalidConfig, ModelInfo, PeftStudioError, PlatformError
 from peft_studio.session import Session
 from peft_studio_testkit.compliance.check import group
-from peft_studio_testkit.compliance.checks.artifacts import FILES, contents, folder, same_files
+from peft_studio_testkit.compliance.checks.artifacts import FILES, contents, folder, main_file, same_files, tear
 from peft_studio_testkit.compliance.expect import equal, expect, raised_by, refused, shown
 from peft_studio_testkit.compliance.memory import growth_of
 from peft_studio_testkit.compliance.subject import Subject
@@ -194,11 +194,13 @@ async def full_model_folder_is_left_alone(subject: Subject) -> None:
 async def torn_model_is_no_folder(subject: Subject) -> None:
     """A download that cannot be finished, or has a corrupt byte, is an error, and there is no folder."""
     id = subject.sandbox.models.add("one", files=FILES).id
-    faults: list[tuple[str, dict[str, Any]]] = [("drop_after", {"bytes": 1000}), ("corrupt", {})]
-    for fault, how in faults:
+    for fault in ("cut", "corrupt"):
         with folder() as place:
             async with subject.connected() as session:
-                subject.http.faults.add(fault, path=subject.http.file_download, times=None, **how)
+                if fault == "cut":
+                    tear(subject)
+                else:
+                    subject.http.faults.add(fault, path=main_file(subject), times=None)
                 call = session.call("download_model", model_id=id, destination=place / "model")
                 await raised_by(call, f"download_model with {fault}")
                 subject.http.faults.clear()

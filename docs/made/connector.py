@@ -54,8 +54,8 @@ def _capability(capability: type[PlatformConnector]) -> str:
 def _entry(name: str, capability: type[PlatformConnector]) -> str:
     """The documentation of a method stands in the base, that of a default in the class that has it."""
     method = getattr(PlatformConnector, name)
-    need = "optional" if name in OPTIONAL[capability] else "required"
-    return f"### `{name}`\n\n*{need}*\n\n{described(method)}"
+    need = "*Optional.* " if name in OPTIONAL[capability] else "*Required.* "
+    return f"### `{name}`\n\n{described(method, need)}"
 
 
 def _value(name: str) -> str:

@@ -30,6 +30,6 @@ def _spaced(line: str) -> str:
     return re.sub(r"(: [^,()=]+)=", r"\1 = ", line)
 
 
-def described(function: Any) -> str:
-    """The signature as a block of code, and the docstring below it."""
-    return f"```python\n{signature(function)}\n```\n\n{inspect.getdoc(function)}\n"
+def described(function: Any, need: str = "") -> str:
+    """The signature as a block of code, and the docstring below it, after a word that says whether it must be there."""
+    return f"```python\n{signature(function)}\n```\n\n{need}{inspect.getdoc(function)}\n"

@@ -53,9 +53,8 @@ class LocalConnector(TrainingConnector):
 
     async def submit_job(self, config: TrainingConfig) -> str:
         """Make the job's folder and start its supervisor; returns the job's id, which is its tag."""
-        known = {resource.id for resource in await self.list_resources()}
-        if config.resource_id is not None and config.resource_id not in known:
-            raise InvalidConfig(f"this machine has no resource {config.resource_id!r}, only {', '.join(sorted(known))}")
+        if config.resource_id is not None:
+            await self._require_resource(config.resource_id)
         self.validate_config(config)
         job_id = config.tag or f"ps-{secrets.token_hex(5)}"
         folder = await asyncio.to_thread(launch.create, self._jobs, job_id, config, self._hourly_rate)
@@ -130,7 +129,8 @@ class LocalConnector(TrainingConnector):
         return await asyncio.to_thread(machine_resources)
 
     async def get_pricing(self, resource_id: str) -> PricingInfo:
-        """Nothing, or the electricity where its price was given."""
+        """Nothing, or the electricity where its price was given. Raises `InvalidConfig` for an unknown resource."""
+        await self._require_resource(resource_id)
         source = "settings: electricity_price and power_watts" if self._hourly_rate else "your own machine"
         return PricingInfo(resource_id=resource_id, hourly_rate=self._hourly_rate, billing_increment=1, source=source)
 
@@ -139,6 +139,11 @@ class LocalConnector(TrainingConnector):
         if Path(job_id).name != job_id or not (folder.path / "job.json").is_file():
             raise JobNotFound(f"no job {job_id!r} in {self._jobs}")
         return folder
+
+    async def _require_resource(self, resource_id: str) -> None:
+        known = {resource.id for resource in await self.list_resources()}
+        if resource_id not in known:
+            raise InvalidConfig(f"this machine has no resource {resource_id!r}, only {', '.join(sorted(known))}")
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():  # noqa: ASYNC110 -- the job is another process: there is no event to wait for

@@ -30,13 +30,13 @@ class InstalledConnectors(pytest.Module):
 
 
 def suite_of(name: str) -> type[ConnectorSuite]:
-    """The suite of one installed connector. Raises `pytest.UsageError` when it cannot be loaded."""
+    """The suite of one installed connector. Raises a `CollectError` that pytest shows as it is when there is none."""
     try:
         connector = ConnectorRegistry().activate(name)
         return type(f"Test{connector.__name__}", (ConnectorSuite,), {"connector": connector})
     except PeftStudioError as error:
         remedy = f"\n  try: {error.remedy}" if error.remedy else ""
-        raise pytest.UsageError(f"--connector {name}: {error}{remedy}") from error
+        raise pytest.Collector.CollectError(f"--connector {name}: {error}{remedy}") from error
 
 
 def write_report(config: pytest.Config, file: Path) -> None:

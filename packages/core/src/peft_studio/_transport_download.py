@@ -136,7 +136,7 @@ class Download:
             await self._reader.refuse(answer, self._wanted.missing, is_ours=is_ours)
         await self._require_file(answer)
         version = self._version_of(answer)
-        self._require_size(version.size, is_end=True)
+        self._require_size(version.size)
         start = 0 if answer.status == HTTPStatus.OK else _start_of(answer)
         if start == 0:
             await _in_thread(self._part.restart, version)
@@ -158,7 +158,7 @@ class Download:
             async with aclosing(answer.chunks()) as chunks:
                 async for chunk in chunks:
                     block += chunk
-                    self._require_size(self._part.size + len(block), is_end=False)
+                    self._require_room(self._part.size + len(block))
                     if len(block) >= _BLOCK:
                         full, block = block, bytearray()
                         await _in_thread(self._part.append, full)
@@ -167,23 +167,28 @@ class Download:
                 self._part.append(block)
 
     def _verify(self) -> None:
-        self._require_size(self._part.size, is_end=True)
+        self._require_size(self._part.size)
         if self._sha256 is None and self._wanted.sha256_header is not None:
             raise self._damaged(f"the platform did not tell its sha256 in the header {self._wanted.sha256_header}")
         if self._sha256 is not None and self._sha256 != self._part.sha256:
             raise self._damaged(f"its sha256 is {self._part.sha256} instead of {self._sha256}")
 
-    def _require_size(self, size: int | None, *, is_end: bool) -> None:
-        """Refuse a file of another length than the caller, or the platform itself, has named."""
+    def _require_room(self, size: int) -> None:
+        """Refuse a file that has become longer than the caller, or the platform itself, has named."""
         for expected in (self._wanted.size, self._version.size):
-            if size is None or expected is None:
-                continue
-            if size > expected:
+            if expected is not None and size > expected:
                 raise self._damaged(f"it has {size} bytes instead of {expected}")
-            if is_end and size < expected:
-                self._part.discard()
-                what = f"{self._wanted.request} has {size} bytes instead of {expected}"
-                raise self._make_error(ConnectionFailed, what)
+
+    def _require_size(self, size: int | None) -> None:
+        """Refuse a file of another length than the caller has named."""
+        expected = self._wanted.size
+        if size is None or expected is None or size == expected:
+            return
+        difference = f"{size} bytes instead of {expected}"
+        if size > expected:
+            raise self._damaged(f"it has {difference}")
+        self._part.discard()
+        raise self._make_error(ConnectionFailed, f"{self._wanted.request} brought {difference}")
 
     def _damaged(self, why: str) -> PeftStudioError:
         self._part.discard()

@@ -1,0 +1,592 @@
+"""Downloads: streamed, resumed, verified, and under their final name only when they are whole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from peft_studio import (
+    ArtifactNotFound,
+    ConnectionFailed,
+    InvalidConfig,
+    InvalidCredentials,
+    JobNotFound,
+    PeftStudioError,
+    PlatformError,
+    Transport,
+)
+
+CONTENT = bytes(range(256)) * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+TOKEN = "sk-canary-0123456789"
+
+
+@define
+class Storage:
+    """A platform's file: served whole or from an offset, and cut after so many bytes as often as told."""
+
+    content: bytes = CONTENT
+    etag: str | None = '"v1"'
+    last_modified: str | None = None
+    knows_ranges: bool = True
+    checks_if_range: bool = True
+    tells_length: bool = True
+    cuts: list[int] = field(factory=list)
+    headers: dict[str, str] = field(factory=dict)
+
+    async def __call__(self, request: Any, writer: asyncio.StreamWriter) -> None:
+        wanted = request.headers.get("range")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.knows_ranges else 0
+        if self.checks_if_range and request.headers.get("if-range", self._validator) != self._validator:
+            start = 0
+        size = len(self.content)
+        headers = {"ETag": self.etag, "Last-Modified": self.last_modified, **self.headers}
+        if start >= size > 0:
+            writer.write(self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0", **headers}))
+            return
+        body, end = self.content[start:], None
+        if self.tells_length:
+            headers["Content-Length"] = str(len(body))
+        else:
+            headers["Connection"] = "close"
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+        if self.cuts:
+            end = self.cuts.pop(0)
+        writer.write(self._head(206 if start else 200, headers) + body[:end])
+        await writer.drain()
+        if end is not None or not self.tells_length:
+            await asyncio.sleep(0.02)  # let the client read what a reset would discard
+            writer.close()
+            raise ConnectionResetError
+
+    @property
+    def _validator(self) -> str | None:
+        return self.etag or self.last_modified
+
+    def _head(self, status: int, headers: dict[str, str | None]) -> bytes:
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items() if value is not None]
+        return f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/octet-stream\r\n{''.join(lines)}\r\n".encode()
+
+
+@pytest.fixture
+async def transport(server: Any) -> AsyncIterator[Transport]:
+    """A client of the platform that sends two kinds of keys."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Api-Key": TOKEN}
+    async with Transport(server.url, headers=headers, secrets=[TOKEN], timeout=0.3, retries=2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the download goes; its folders do not exist yet."""
+    return tmp_path / "a" / "b" / "adapter.bin"
+
+
+def left(file: Path) -> list[str]:
+    """What is in the folder."""
+    return sorted(path.name for path in file.parent.glob("*"))
+
+
+async def interrupted(server: Any, file: Path, storage: Storage, **options: Any) -> None:
+    """A first call that ends after 100,000 bytes."""
+    server.requests.clear()
+    server.steps = [storage, None]
+    storage.cuts = [100_000]
+    async with Transport(server.url, retries=0) as transport:
+        with pytest.raises(ConnectionFailed):
+            await transport.download("file", file=file, **options)
+    assert 100_000 == file.with_name("adapter.bin.part").stat().st_size
+    server.requests.clear()
+    server.steps = [storage]
+
+
+async def test_file_arrives_whole(server: Any, transport: Transport, file: Path) -> None:
+    """Verified, alone in its folder, uncompressed on the way."""
+    server.steps = [Storage()]
+
+    assert file == await transport.download("jobs", "7", "file", file=file, sha256=SHA256.upper(), size=len(CONTENT))
+    assert CONTENT == file.read_bytes()
+    assert ["adapter.bin"] == left(file)
+    (request,) = server.requests
+    assert ("/jobs/7/file", "identity") == (request.target, request.headers["accept-encoding"])
+
+
+@pytest.mark.parametrize("storage", [Storage(content=b""), Storage(tells_length=False), Storage(etag=None)])
+async def test_file_of_any_kind_arrives(server: Any, transport: Transport, file: Path, storage: Storage) -> None:
+    """Empty, of untold length, without an ETag."""
+    server.steps = [storage]
+
+    await transport.download("file", file=file)
+
+    assert storage.content == file.read_bytes()
+    assert ["adapter.bin"] == left(file)
+
+
+async def test_former_file_is_replaced(server: Any, transport: Transport, file: Path) -> None:
+    """Only by a whole one."""
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"former")
+    server.steps = [server.reply(404), Storage()]
+
+    with pytest.raises(ArtifactNotFound):
+        await transport.download("file", file=file)
+    assert b"former" == file.read_bytes()
+    await transport.download("file", file=file)
+    assert CONTENT == file.read_bytes()
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize(
+    ("storage", "if_range"),
+    [
+        (Storage(), '"v1"'),
+        (Storage(etag=None, last_modified="Wed, 21 Oct 2015 07:28:00 GMT"), "Wed, 21 Oct 2015 07:28:00 GMT"),
+        (Storage(etag='W/"v1"'), None),
+        (Storage(etag=None), None),
+    ],
+)
+async def test_lost_connection_is_gone_on_with(
+    server: Any, transport: Transport, file: Path, storage: Storage, if_range: str | None
+) -> None:
+    """From the byte that is missing, many times, as long as something arrives."""
+    storage.cuts = [50_000, 60_000, 1, 70_000]
+    server.steps = [storage]
+
+    await transport.download("file", file=file, sha256=SHA256)
+
+    assert CONTENT == file.read_bytes()
+    ranges = [request.headers.get("range") for request in server.requests]
+    assert [None, "bytes=50000-", "bytes=110000-", "bytes=110001-", "bytes=180001-"] == ranges
+    assert {if_range} == {request.headers.get("if-range") for request in server.requests[1:]}
+
+
+async def test_silence_is_a_lost_connection(server: Any, transport: Transport, file: Path) -> None:
+    """Half-open: nothing comes, nothing ends."""
+
+    async def half(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(f'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: {len(CONTENT)}\r\n\r\n'.encode() + CONTENT[:9])
+        await asyncio.Event().wait()
+
+    server.steps = [half, Storage()]
+
+    await transport.download("file", file=file, sha256=SHA256)
+
+    assert "bytes=9-" == server.requests[1].headers["range"]
+
+
+async def test_file_that_changes_meanwhile_starts_afresh(server: Any, transport: Transport, file: Path) -> None:
+    """The platform answers the range with the whole new file."""
+    new = Storage(content=CONTENT[::-1], etag='"v2"')
+    server.steps = [Storage(cuts=[50_000]), new]
+
+    await transport.download("file", file=file)
+
+    assert new.content == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        Storage(content=CONTENT[::-1], etag='"v2"', checks_if_range=False),
+        Storage(content=CONTENT[::-1] + b"more", etag=None, checks_if_range=False),
+        Storage(content=CONTENT[:40_000], etag='"v1"', checks_if_range=False),
+    ],
+    ids=["etag", "longer", "shorter"],
+)
+async def test_range_of_another_file_is_not_used(server: Any, transport: Transport, file: Path, new: Storage) -> None:
+    """From a platform that ignores If-Range, the ETag or the size tells."""
+    server.steps = [Storage(cuts=[50_000]), new]
+
+    await transport.download("file", file=file)
+
+    assert new.content == file.read_bytes()
+    assert 3 == len(server.requests)
+
+
+async def test_range_from_another_byte_is_not_used(server: Any, transport: Transport, file: Path) -> None:
+    """What does not fit the part is not added to it."""
+
+    async def shifted(request: Any, writer: asyncio.StreamWriter) -> None:
+        body = CONTENT[10:]
+        size = len(CONTENT)
+        head = (
+            f"HTTP/1.1 206 Partial\r\nContent-Range: bytes 10-{size - 1}/{size}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+
+    server.steps = [Storage(cuts=[50_000]), shifted, Storage()]
+
+    await transport.download("file", file=file)
+
+    assert CONTENT == file.read_bytes()
+
+
+async def test_platform_without_ranges_sends_it_again(server: Any, transport: Transport, file: Path) -> None:
+    """From the beginning, and no endless number of times."""
+    storage = Storage(knows_ranges=False, cuts=[50_000, 60_000, 70_000])
+    server.steps = [storage]
+    await transport.download("file", file=file)
+    assert CONTENT == file.read_bytes()
+
+    server.requests.clear()
+    storage.cuts = [50_000] * 99
+    with pytest.raises(ConnectionFailed, match="broke off"):
+        await transport.download("file", file=file)
+    assert 3 == len(server.requests)
+
+
+async def test_fruitless_attempts_end(server: Any, transport: Transport, file: Path) -> None:
+    """What has arrived stays for the next call."""
+    server.steps = [Storage(cuts=[50_000]), None]
+
+    with pytest.raises(ConnectionFailed, match="got no answer"):
+        await transport.download("file", file=file)
+
+    assert 3 == len(server.requests)
+    assert ["adapter.bin.part", "adapter.bin.part.json"] == left(file)
+
+
+@pytest.mark.parametrize("storage", [Storage(), Storage(etag=None, last_modified="Wed, 21 Oct 2015 07:28:00 GMT")])
+async def test_next_call_goes_on(server: Any, transport: Transport, file: Path, storage: Storage) -> None:
+    """Also in another process: the note beside the part tells which version it belongs to."""
+    await interrupted(server, file, storage)
+
+    await transport.download("file", file=file, sha256=SHA256)
+
+    assert CONTENT == file.read_bytes()
+    assert ["bytes=100000-"] == [request.headers["range"] for request in server.requests]
+    assert ["adapter.bin"] == left(file)
+
+
+async def test_part_without_validator_is_used_when_the_sha256_will_tell(
+    server: Any, transport: Transport, file: Path
+) -> None:
+    """Otherwise it might belong to another version."""
+    await interrupted(server, file, Storage(etag=None))
+    await transport.download("file", file=file, sha256=SHA256)
+    assert "range" in server.requests[0].headers
+
+    await interrupted(server, file, Storage(etag=None))
+    await transport.download("file", file=file)
+    assert "range" not in server.requests[0].headers
+    assert CONTENT == file.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["no note", "half a note", "other address"])
+async def test_part_of_unknown_origin_is_not_used(server: Any, transport: Transport, file: Path, damage: str) -> None:
+    """Without a readable note, or with one of another address, the download starts afresh."""
+    await interrupted(server, file, Storage())
+    note = file.with_name("adapter.bin.part.json")
+    if damage == "no note":
+        note.unlink()
+    elif damage == "half a note":
+        note.write_text('{"source": "')
+
+    await transport.download("other" if damage == "other address" else "file", file=file)
+
+    assert "range" not in server.requests[0].headers
+    assert CONTENT == file.read_bytes()
+
+
+async def test_note_holds_no_secret(server: Any, file: Path) -> None:
+    """The address may have one in its query."""
+    await interrupted(server, file, Storage(), query={"token": TOKEN})
+
+    assert TOKEN not in file.with_name("adapter.bin.part.json").read_text()
+
+
+async def test_part_that_is_complete_needs_no_more(server: Any, transport: Transport, file: Path) -> None:
+    """The platform has no byte to add: what is there is verified and moved."""
+    await interrupted(server, file, Storage())
+    file.with_name("adapter.bin.part").write_bytes(CONTENT)
+
+    await transport.download("file", file=file, sha256=SHA256)
+
+    assert CONTENT == file.read_bytes()
+    assert 1 == len(server.requests)
+
+
+async def test_part_longer_than_the_file_is_thrown_away(server: Any, transport: Transport, file: Path) -> None:
+    """Somebody else has written to it."""
+    await interrupted(server, file, Storage())
+    file.with_name("adapter.bin.part").write_bytes(CONTENT * 2)
+
+    await transport.download("file", file=file)
+
+    assert CONTENT == file.read_bytes()
+
+
+# Verification.
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_flipped_byte_is_found(server: Any, transport: Transport, file: Path, is_resumed: bool) -> None:
+    """Expected and actual sha256 are told; neither file nor part remains."""
+    damaged = CONTENT[:-1] + b"!"
+    server.steps = [Storage(content=damaged, cuts=[50_000] if is_resumed else [])]
+
+    with pytest.raises(PlatformError, match=r"adapter\.bin from \S+ is damaged") as caught:
+        await transport.download("file", file=file, sha256=SHA256)
+
+    assert f"its sha256 is {hashlib.sha256(damaged).hexdigest()} instead of {SHA256}" == caught.value.why
+    assert [] == left(file)
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+async def test_short_file_is_found(server: Any, transport: Transport, file: Path, tells_length: bool) -> None:
+    """The caller knows its size."""
+    server.steps = [Storage(tells_length=tells_length)]
+
+    with pytest.raises(ConnectionFailed, match=f"brought {len(CONTENT)} bytes instead of {len(CONTENT) + 1}"):
+        await transport.download("file", file=file, size=len(CONTENT) + 1)
+
+    assert [] == left(file)
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+async def test_long_file_is_found(server: Any, transport: Transport, file: Path, tells_length: bool) -> None:
+    """It is not downloaded to its end, which may never come."""
+    server.steps = [Storage(tells_length=tells_length)]
+
+    with pytest.raises(PlatformError, match=r"is damaged: it has \d+ bytes instead of 7"):
+        await transport.download("file", file=file, size=7)
+
+    assert [] == left(file)
+
+
+@pytest.mark.parametrize("value", [SHA256, f"sha256:{SHA256.upper()}", f'"{SHA256}"'])
+async def test_header_may_tell_the_sha256(server: Any, transport: Transport, file: Path, value: str) -> None:
+    """In hex, however it is wrapped."""
+    server.steps = [Storage(headers={"X-Sha256": value})]
+    await transport.download("file", file=file, sha256_header="x-sha256")
+    assert CONTENT == file.read_bytes()
+
+    server.steps = [Storage(content=CONTENT[1:], headers={"X-Sha256": value})]
+    with pytest.raises(PlatformError, match=f"instead of {SHA256}"):
+        await transport.download("file", file=file, sha256_header="x-sha256")
+    assert CONTENT == file.read_bytes()
+
+
+async def test_header_that_does_not_come_is_missed(server: Any, transport: Transport, file: Path) -> None:
+    """What was to be verified is not taken unverified."""
+    server.steps = [Storage()]
+
+    with pytest.raises(PlatformError, match="did not tell its sha256 in the header X-Sha256"):
+        await transport.download("file", file=file, sha256_header="X-Sha256")
+
+    assert [] == left(file)
+
+
+async def test_sha256_that_is_none_is_refused(transport: Transport, file: Path) -> None:
+    """Before anything is asked."""
+    with pytest.raises(InvalidConfig, match="'abc' is no sha256"):
+        await transport.download("file", file=file, sha256="abc")
+
+
+# Answers that are no file.
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (
+            {"status": 200, "body": b"<title>Sign in</title>", "kind": "text/html"},
+            ConnectionFailed,
+            "not with the file: .*Sign in",
+        ),
+        ({"status": 202, "body": {"status": "packing"}}, ConnectionFailed, "answered 202, but not with the file"),
+        ({"status": 200, "body": b"x", "Content_Encoding": "gzip"}, ConnectionFailed, "compressed, unasked"),
+        ({"status": 404, "body": {"detail": "not yet"}}, ArtifactNotFound, "not yet"),
+        ({"status": 401}, InvalidCredentials, "answered 401"),
+        ({"status": 416}, PlatformError, "answered 416"),
+        ({"status": 500}, ConnectionFailed, "answered 500"),
+    ],
+)
+async def test_refused_download_leaves_nothing(
+    server: Any, transport: Transport, file: Path, answer: dict[str, Any], kind: type[PeftStudioError], words: str
+) -> None:
+    """Neither a file, nor a part, nor its folder."""
+    server.steps = [server.reply(**answer)]
+
+    with pytest.raises(kind, match=words):
+        await transport.download("file", file=file)
+
+    assert not file.parent.exists()
+
+
+async def test_page_may_be_the_file(server: Any, transport: Transport, file: Path) -> None:
+    """When its name says so."""
+    server.steps = [server.reply(200, b"<title>Report</title>", kind="text/html")]
+
+    assert b"<title>Report</title>" == (await transport.download("file", file=file.with_suffix(".html"))).read_bytes()
+
+
+async def test_missing_file_may_be_another_error(server: Any, transport: Transport, file: Path) -> None:
+    """As the caller says."""
+    server.steps = [server.reply(404)]
+
+    with pytest.raises(JobNotFound):
+        await transport.download("file", file=file, missing=JobNotFound)
+
+
+# Redirects.
+
+
+async def test_storage_elsewhere_sees_nothing_of_ours(
+    server: Any, elsewhere: Any, transport: Transport, file: Path
+) -> None:
+    """No token, no key, no header of the call; every attempt asks the platform for the way first."""
+    server.steps = [server.reply(302, Location=f"{elsewhere.url}/bucket/file?signature=x", Set_Cookie="a=b")]
+    elsewhere.steps = [Storage(cuts=[50_000])]
+
+    await transport.download("file", file=file, sha256=SHA256, headers={"X-Team": "blue"})
+
+    assert CONTENT == file.read_bytes()
+    assert "blue" == server.requests[1].headers["x-team"]
+    assert 2 == len(server.requests) == len(elsewhere.requests)
+    allowed = {"host", "accept", "accept-encoding", "connection", "user-agent", "range", "if-range"}
+    assert allowed >= {name for request in elsewhere.requests for name in request.headers}
+    assert "bytes=50000-" == elsewhere.requests[1].headers["range"]
+
+
+async def test_way_back_carries_no_key_either(server: Any, elsewhere: Any, transport: Transport, file: Path) -> None:
+    """What has left the origin stays without."""
+    server.steps = [server.reply(302, Location=f"{elsewhere.url}/a"), Storage()]
+    elsewhere.steps = [server.reply(302, Location=f"{server.url}/b")]
+
+    await transport.download("file", file=file)
+
+    assert "authorization" not in server.requests[1].headers
+
+
+async def test_redirect_may_tell_the_sha256(server: Any, elsewhere: Any, transport: Transport, file: Path) -> None:
+    """Storage does not know it."""
+    server.steps = [server.reply(302, Location=f"{elsewhere.url}/file", X_Linked_Etag=f'"{SHA256}"')]
+    elsewhere.steps = [Storage(content=CONTENT[1:])]
+
+    with pytest.raises(PlatformError, match=f"instead of {SHA256}"):
+        await transport.download("file", file=file, sha256_header="x-linked-etag")
+
+
+async def test_refusal_of_storage_says_nothing_of_the_credentials(
+    server: Any, elsewhere: Any, transport: Transport, file: Path
+) -> None:
+    """An address that has expired is no wrong key."""
+    server.steps = [server.reply(302, Location=f"{elsewhere.url}/file")]
+    elsewhere.steps = [server.reply(403, b"<Error>expired</Error>", kind="application/xml")]
+
+    with pytest.raises(PlatformError, match="expired"):
+        await transport.download("file", file=file)
+
+
+# The disk.
+
+
+@pytest.mark.parametrize("place", ["folder", "file in the way"])
+async def test_place_that_cannot_be_written_is_named(
+    server: Any, transport: Transport, tmp_path: Path, place: str
+) -> None:
+    """With its path and the reason."""
+    server.steps = [Storage()]
+    (tmp_path / "way").write_text("in the way")
+    file, reason = (
+        (tmp_path, "Is a directory") if place == "folder" else (tmp_path / "way" / "file", "exists|directory")
+    )
+
+    with pytest.raises(InvalidConfig, match=f"{file} cannot be written: .*({reason})"):
+        await transport.download("file", file=file)
+
+
+async def test_full_disk_is_named(server: Any, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the end of the disk."""
+    server.steps = [Storage(content=b"x" * 3_000_000)]
+    program = f"""
+import asyncio, pathlib, resource
+from peft_studio import InvalidConfig, Transport
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+try:
+    asyncio.run(Transport({server.url!r}).download("file", file=pathlib.Path({str(tmp_path / "big")!r})))
+except InvalidConfig as error:
+    print(error)
+"""
+    assert f"{tmp_path / 'big'} cannot be written: File too large\n" == await printed(program)
+    assert not (tmp_path / "big").exists()
+
+
+async def test_memory_stays_small(server: Any, tmp_path: Path) -> None:
+    """200 MB pass through less than 32 MiB, also when half of them are there already."""
+    size, block = 200_000_000, bytes(1_000_000)
+
+    async def big(request: Any, writer: asyncio.StreamWriter) -> None:
+        start = int(request.headers.get("range", "bytes=0-")[6:-1])
+        kind = f"206 Partial\r\nContent-Range: bytes {start}-{size - 1}/{size}" if start else "200 OK"
+        writer.write(f'HTTP/1.1 {kind}\r\nETag: "v1"\r\nContent-Length: {size - start}\r\n\r\n'.encode())
+        end = size if start else size // 2
+        for _ in range(start, end, len(block)):
+            writer.write(block)
+            await writer.drain()
+        if not start:
+            await asyncio.sleep(0.02)
+            raise ConnectionResetError
+
+    server.steps = [big]
+    digest = hashlib.sha256(bytes(size)).hexdigest()
+    program = f"""
+import asyncio, json, pathlib, resource
+from peft_studio import Transport
+async def main():
+    async with Transport({server.url!r}) as transport:
+        file = pathlib.Path({str(tmp_path / "big")!r})
+        small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await transport.download("file", file=file, sha256={digest!r})
+        return file.stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - small
+print(json.dumps(asyncio.run(main())))
+"""
+    arrived, growth = json.loads(await printed(program))
+    assert size == arrived
+    assert growth < 32 * 1024  # KiB
+
+
+async def test_cancelled_download_leaves_no_connection(server: Any, transport: Transport, file: Path) -> None:
+    """And a part that the next call goes on with."""
+    arrived = asyncio.Event()
+
+    async def half(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(f'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: {len(CONTENT)}\r\n\r\n'.encode() + CONTENT[:9])
+        await writer.drain()
+        arrived.set()
+        await asyncio.Event().wait()
+
+    server.steps = [half, Storage()]
+    async with Transport(server.url, timeout=30) as patient:
+        task = asyncio.create_task(patient.download("file", file=file))
+        await arrived.wait()
+        while not left(file):  # noqa: ASYNC110 -- a folder sends no event
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await server.until_closed()
+
+    await transport.download("file", file=file, sha256=SHA256)
+    assert CONTENT == file.read_bytes()
+
+
+async def printed(program: str) -> str:
+    """What a program prints; it must succeed."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert 0 == process.returncode
+    return output.decode()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
+from peft_studio.errors import PeftStudioError
 from peft_studio.models import JobStatus
 from peft_studio.training_config import TrainingConfig
 from peft_studio_testkit.sandbox.artifact import Content, example_adapter, write_files
-from peft_studio_testkit.sandbox.clock import Clock
+from peft_studio_testkit.sandbox.clock import POLL, Clock
 from peft_studio_testkit.sandbox.jobs import Job, JobTable, Script, ScriptedJob
 from peft_studio_testkit.sandbox.tables import DeploymentTable, ModelTable, RunTable
 
@@ -27,7 +30,8 @@ _EXAMPLES: Final = [
 class Sandbox(ABC):
     """A platform without an account and a bill. One per connector, delivered by the entry point of its name.
 
-    `speed` lets the clock move by itself, so many times as fast as real time; 0 leaves it to `advance`.
+    `speed` lets the clock move by itself, so many times as fast as real time; 0 leaves it to `advance`. With `worker`
+    the jobs really run, in real time, unless `script` was called for them.
     """
 
     #: Compliance level that the connector pins.
@@ -39,8 +43,11 @@ class Sandbox(ABC):
     #: Which of the credentials are secret.
     secret_keys: ClassVar[tuple[str, ...]] = ("api_key",)
 
-    def __init__(self, *, speed: float = 0.0) -> None:
-        self.clock = Clock(speed)
+    def __init__(self, *, speed: float = 0.0, worker: bool = False) -> None:
+        if worker:
+            _require_worker()
+        self.clock = Clock(1.0 if worker else speed)
+        self.worker = worker
         self.jobs = JobTable(self._start_job, self._seed_job)
         self.models = ModelTable()
         self.runs = RunTable()
@@ -112,13 +119,21 @@ class Sandbox(ABC):
     def advance_until(self, job_id: str, status: JobStatus) -> None:
         """Let time pass until the job has that status. Raises `ValueError` when it will not have it."""
         job = self.jobs[job_id]
+        if self.worker and not isinstance(job, ScriptedJob):
+            _await(job, status)
+            return
         left = job.seconds_until(status) if isinstance(job, ScriptedJob) else None
         if left is None:
             raise ValueError(f"job {job_id} is {job.status} and will not be {status} by itself")
         self.advance(left)
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any]) -> Job:
-        script, self._next_script = self._next_script or self._script(), None
+        script, self._next_script = self._next_script, None
+        if script is None and self.worker:
+            from peft_studio_testkit.sandbox.worker_jobs import WorkerJob
+
+            return WorkerJob(id, tag, received, self.clock.now(), self.folder / "jobs" / id)
+        script = script or self._script()
         return ScriptedJob(id, tag, received, self.clock, script, JobStatus.PENDING)
 
     def _seed_job(
@@ -135,3 +150,18 @@ class Sandbox(ABC):
         folder = self.folder / f"artifact-{self._artifacts}"
         write_files(folder, files)
         return Script(folder=folder, **script)
+
+
+def _require_worker() -> None:
+    missing = [name for name in ("peft_studio_worker", "torch", "transformers", "peft") if find_spec(name) is None]
+    if missing:
+        remedy = "pip install 'peft-studio-testkit[worker]'"
+        raise PeftStudioError(f"jobs that really run need more packages ({', '.join(missing)})", remedy=remedy)
+
+
+def _await(job: Job, status: JobStatus) -> None:
+    """Wait in real time. Raises `ValueError` when the job stops with another status."""
+    while (now := job.status) is not status:
+        if now.is_terminal or now is JobStatus.PAUSED:
+            raise ValueError(f"job {job.id} is {now} and will not be {status} by itself")
+        time.sleep(POLL)

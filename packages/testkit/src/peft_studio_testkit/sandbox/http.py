@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount
 
+from peft_studio.errors import InvalidConfig
 from peft_studio_testkit.sandbox.base import Sandbox
 from peft_studio_testkit.sandbox.edge import Edge, OtherOrigin, nothing
 from peft_studio_testkit.sandbox.faults import FaultInjector
@@ -42,8 +43,8 @@ class HttpSandbox(Sandbox):
     #: Items on a page, for `paginate`.
     page_size: ClassVar[int] = 20
 
-    def __init__(self, *, speed: float = 0.0, port: int = 0) -> None:
-        super().__init__(speed=speed)
+    def __init__(self, *, speed: float = 0.0, worker: bool = False, port: int = 0) -> None:
+        super().__init__(speed=speed, worker=worker)
         self.faults = FaultInjector(self._set_refusing)
         #: Everything that arrived since the last reset.
         self.requests: list[Received] = []
@@ -134,7 +135,8 @@ class HttpSandbox(Sandbox):
         self.rate_limit = RateLimit(self.clock, requests, seconds)
 
     def start(self) -> None:
-        application = Starlette(routes=list(self.routes()), exception_handlers={Exception: self._on_error})
+        handlers: Any = {InvalidConfig: self._on_refusal, Exception: self._on_error}
+        application = Starlette(routes=list(self.routes()), exception_handlers=handlers)
         platform = Gate(self, application)
         other = Starlette(routes=[*self.other_routes(), Mount("/", nothing)])
         self._contract = None if self.openapi is None else load_contract(self.openapi)
@@ -165,6 +167,10 @@ class HttpSandbox(Sandbox):
         if not any(error is known for known in self.errors):
             self.errors.append(error)
             _log.error("the sandbox failed at %s %s", method, path, exc_info=error)
+
+    def _on_refusal(self, request: Request, error: Exception) -> Response:
+        """A config that the worker cannot use is the client's fault."""
+        return JSONResponse(self.error_body(str(error)), status_code=400)
 
     def _on_error(self, request: Request, error: Exception) -> Response:
         """Before the client hears of it, so that whoever tests finds it noted."""

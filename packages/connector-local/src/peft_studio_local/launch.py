@@ -36,6 +36,7 @@ def check(config: TrainingConfig) -> None:
     if problems:
         raise InvalidConfig.from_problems("this job cannot start", problems)
     _check_dataset(Path(config.dataset_path).expanduser())
+    interpreter()
     missing = [name for name in TRAINER_PACKAGES if find_spec(name) is None]
     if missing:
         raise PlatformError(
@@ -82,7 +83,7 @@ def start(folder: JobFolder) -> None:
         raise PlatformError(f"job {folder.id} is running already")
     try:
         with folder.supervisor_log.open("ab") as last_words:
-            worker = [sys.executable, "-m", "peft_studio_worker"]
+            worker = [interpreter(), "-m", "peft_studio_worker"]
             subprocess.run(
                 [*worker, "supervise", str(folder.path), "--lock-fd", str(lock), "--detach"],
                 check=True,
@@ -99,6 +100,14 @@ def start(folder: JobFolder) -> None:
         raise PlatformError("the supervisor did not start", why=said[-1] if said else str(error)) from error
     finally:
         os.close(lock)
+
+
+def interpreter() -> str:
+    """The Python that runs the worker. Raises `PlatformError` in a frozen program, which would start itself again."""
+    if getattr(sys, "frozen", False):
+        remedy = "run the program from Python, or train with another connector"
+        raise PlatformError("a frozen program has no Python that could train", remedy=remedy)
+    return sys.executable
 
 
 def _environment(config: TrainingConfig) -> dict[str, str]:

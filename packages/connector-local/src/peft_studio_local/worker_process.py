@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError, PlatformError
-from peft_studio_local.launch import TRAINER_PACKAGES
+from peft_studio_local.launch import TRAINER_PACKAGES, interpreter
 
 #: Short spins: threads that wait for each other at full speed cost a busy machine a factor of three.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
@@ -93,7 +92,7 @@ def _error(exit_code: int, said: str) -> PeftStudioError:
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "peft_studio_worker", *arguments]
+    return [interpreter(), "-m", "peft_studio_worker", *arguments]
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -102,13 +102,13 @@ class Entry:
         found = ([self.refusal] if self.refusal else []) + [*self.findings, *(self.trial or ())]
         if self.manifest is None and self.plugin is not None and not any(f.stage is Stage.MANIFEST for f in found):
             found.append(_no_manifest(self.plugin))
+        if not self.was_tried and self.broken is not None:
+            found.append(self.broken.as_finding())
         return found
 
     def record(self) -> ConnectorRecord:
         """The entry as one line of a list."""
         problems = self.all_findings()
-        if not self.was_tried and self.broken is not None:
-            problems.append(self.broken.as_finding())
         manifest, connector, plugin = self.manifest, self.connector, self.plugin
         return ConnectorRecord(
             name=self.name,

@@ -26,6 +26,44 @@ class Claim:
     fault: str | None = None
 
 
+@frozen
+class Installed:
+    """One metadata folder: a distribution as an installer left it, hidden by another or not."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
+    #: The directory on the path, and the name of the metadata folder in it.
+    location: Path
+    folder: str
+    entry_points: tuple[tuple[str, str, str], ...]
+    #: The text of direct_url.json: where it came from, if not from an index.
+    direct_url: str | None
+
+    @property
+    def key(self) -> str:
+        """Its normalized name."""
+        return normalized(self.name)
+
+
+def installed(path: Sequence[str] | None = None) -> list[Installed]:
+    """Every distribution on `path` (default: sys.path); the first of a name is the one that counts.
+
+    Folders without readable metadata are left out: those that matter are told of by `claims`.
+    """
+    found: dict[str, Installed] = {}
+    for distribution in _in_order(path):
+        entry = _installed(distribution)
+        if entry is not None:
+            found.setdefault(str((entry.location / entry.folder).resolve()), entry)
+    return list(found.values())
+
+
+def requirements_of(name: str) -> tuple[str, ...]:
+    """The Requires-Dist lines of one installed distribution. Raises `PackageNotFoundError`."""
+    return tuple(importlib_metadata.requires(name) or ())
+
+
 def claims(group: str, path: Sequence[str] | None = None) -> list[Claim]:
     """One claim per distribution on `path` (default: sys.path) with entry points in `group`.
 
@@ -81,6 +119,17 @@ def _claim(distribution: Any, group: str) -> Claim:
         return Claim(name, version, location, requires, entries)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Claim(name, version, location, entries=entries, fault=f"its METADATA cannot be read ({error})")
+
+
+def _installed(distribution: Any) -> Installed | None:
+    try:
+        name, version, requires = _headers(distribution)
+        entries = tuple((entry.group, entry.name, entry.value) for entry in distribution.entry_points)
+        direct_url = distribution.read_text("direct_url.json")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    location = Path(str(distribution.locate_file("")))
+    return Installed(name, version, requires, location, _folder(distribution), entries, direct_url)
 
 
 def _headers(distribution: Any) -> tuple[str, str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from peft_studio._memory import FailureMemory
 from peft_studio.discovery import Candidate, scan
 from peft_studio.errors import BrokenConnector, ConnectorNotFound
 from peft_studio.policy import Policy
-from peft_studio.records import FEATURES, Broken, ConnectorRecord, Finding, State
+from peft_studio.records import FEATURES, Broken, ConnectorRecord, Finding, Plugin, State
 
 if TYPE_CHECKING:
     from peft_studio.connector import PlatformConnector
@@ -72,6 +72,10 @@ class ConnectorRegistry:
         """Every connector, by name. Imports none of them."""
         return [self.describe(name) for name in sorted({*self._scan(), *self._registered})]
 
+    def plugins(self) -> builtins.list[Plugin]:
+        """Every installed plugin, those that policy keeps out and that share a name included. Imports none of them."""
+        return [candidate.plugin for candidates in self._scan().values() for candidate in candidates]
+
     def describe(self, name: str) -> ConnectorRecord:
         """What is known of one connector without importing it. Raises `ConnectorNotFound`."""
         if name in self._registered:
@@ -113,6 +117,10 @@ class ConnectorRegistry:
             entry = self._entry(name)
             self._attempt(entry)
             return entry.all_findings()
+
+    def findings(self, name: str) -> builtins.list[Finding]:
+        """What there is to say about an installed connector without importing it, advice included."""
+        return self._entry(name).all_findings()
 
     def broken(self, name: str) -> Broken | None:
         """Why the plugin of that name cannot be used, as far as is known; None for all else. Imports nothing."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from peft_studio._seen import SeenPlugins
 from peft_studio.cli.output import json_option, print_json, print_table
 from peft_studio.discovery import scan
 from peft_studio.records import FEATURES, Severity, State
@@ -21,12 +22,15 @@ _COLOURS = {
     State.AMBIGUOUS: "red",
     State.DISABLED: "yellow",
 }
-_SEVERITY_COLOURS = {Severity.FAULT: "red", Severity.WARNING: "yellow", Severity.ADVICE: "cyan"}
+SEVERITY_COLOURS = {Severity.FAULT: "red", Severity.WARNING: "yellow", Severity.ADVICE: "cyan"}
 BROKEN = 10
 
 
 #: Commands with a module of their own, which is imported when one of them is used: name -> (module, line of help).
 MORE = {
+    "doctor": ("doctor", "Look for what is wrong with the plugins that are installed here."),
+    "install": ("install", "Show the command that installs connectors here, or run it."),
+    "export": ("install", "The installed plugins as lines of a requirements file."),
     "policy": ("policy", "Who may be imported, and which variable or file says so."),
     "allow": ("policy", "Let in these connectors, and nobody who is not on the list."),
     "deny": ("policy", "Keep these connectors out, whatever else lets them in."),
@@ -72,6 +76,7 @@ def connectors() -> None:
 def list_connectors(feature: str | None, as_json: bool) -> None:
     """Every installed connector. Imports none of them."""
     registry = ConnectorRegistry()
+    SeenPlugins().remember(registry.plugins())
     records = registry.list() if feature is None else registry.by_feature(feature)
     if as_json:
         print_json([record.to_dict() for record in records])
@@ -150,7 +155,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _tell_finding(finding: Finding, prefix: str = "", *, err: bool = False) -> None:
-    severity = click.style(str(finding.severity), fg=_SEVERITY_COLOURS[finding.severity])
+    severity = click.style(str(finding.severity), fg=SEVERITY_COLOURS[finding.severity])
     click.echo(f"{severity}: {prefix}{finding.message}", err=err)
     if finding.remedy:
         click.echo(f"  try: {finding.remedy}", err=err)

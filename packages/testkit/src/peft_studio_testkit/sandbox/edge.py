@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from peft_studio_testkit.sandbox.exchange import Exchange
 from peft_studio_testkit.sandbox.received import RECEIVED, Received
+from peft_studio_testkit.sandbox.websocket import WebSocketExchange
 
 if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.http import HttpSandbox
@@ -28,20 +30,15 @@ class Edge:
         sandbox = self._sandbox
         received = Received.from_scope(scope, sandbox.clock.now())
         sandbox.requests.append(received)
-        if scope["type"] != "http":
-            try:
-                await self._platform(scope, receive, send)
-            finally:
-                received.done = True
-            return
         scope[RECEIVED] = received
-        exchange = Exchange(self._platform, scope, receive, send, received, sandbox.other_origin)
+        kind = WebSocketExchange if scope["type"] == "websocket" else Exchange
+        exchange = kind(self._platform, scope, receive, send, received, sandbox.other_origin)
         try:
             await self._answer(exchange)
         except asyncio.CancelledError:  # the sandbox was reset, and this connection with it
             if not exchange.transport.is_closing():
                 raise
-        except ClientDisconnect:  # its own decision
+        except (ClientDisconnect, WebSocketDisconnect):  # its own decision
             return
         except Exception as error:  # noqa: BLE001 -- an author's handler may raise anything
             sandbox.note_error(error, received.method, received.path)

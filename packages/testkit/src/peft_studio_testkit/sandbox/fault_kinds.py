@@ -13,8 +13,15 @@ from typing import Any, Final
 from starlette.types import Message, Send
 
 from peft_studio_testkit.sandbox.exchange import Exchange
+from peft_studio_testkit.sandbox.received import WEBSOCKET
 
 KINDS: Final[dict[str, Callable[..., Awaitable[None]]]] = {}
+
+#: Those that can strike a websocket: its handshake is answered otherwise, or its messages stop, each being an event.
+FOR_WEBSOCKETS: Final = frozenset(
+    {"delay", "timeout", "reset_before", "status", "html", "garbage", "empty", "shape", "redirect"}
+    | {"drop_after", "half_open"}
+)
 
 _JSON: Final = {"content-type": "application/json"}
 _GARBAGE: Final = bytes(range(128, 256)) * 2
@@ -150,14 +157,14 @@ async def redirect(exchange: Exchange, code: int = 302) -> None:
 
 @_kind
 async def drop_after(exchange: Exchange, bytes: int | None = None, events: int | None = None) -> None:
-    """The body is cut by a reset after so many bytes, or so many server-sent events; at once unless told."""
-    await exchange.answer(_limited(exchange, bytes, events, _drained_reset))
+    """The body is cut by a reset after so many bytes, or so many events or messages; at once unless told."""
+    await _stop(exchange, bytes, events, _drained_reset)
 
 
 @_kind
 async def half_open(exchange: Exchange, bytes: int | None = None, events: int | None = None) -> None:
-    """The body stops after so many bytes or events, and the connection stays as if nothing had happened."""
-    await exchange.answer(_limited(exchange, bytes, events, Exchange.gone))
+    """The body stops after so many bytes, events or messages, and the connection stays as if nothing had happened."""
+    await _stop(exchange, bytes, events, lambda stopped: stopped.gone())
 
 
 @_kind
@@ -208,6 +215,33 @@ async def skew(exchange: Exchange, seconds: float) -> None:
     """The platform's clock is off: the Date header says so."""
     exchange.skew = seconds
     await exchange.answer()
+
+
+async def _stop(
+    exchange: Exchange, size: int | None, events: int | None, stop: Callable[[Exchange], Awaitable[None]]
+) -> None:
+    if exchange.received.method == WEBSOCKET:
+        await exchange.answer(_limited_messages(exchange, events or 0, stop))
+    else:
+        await exchange.answer(_limited(exchange, size, events, stop))
+
+
+def _limited_messages(exchange: Exchange, count: int, stop: Callable[[Exchange], Awaitable[None]]) -> Send:
+    """A way to send that lets a websocket open and so many messages pass, then calls `stop`, and swallows the rest."""
+    left = count
+    is_stopped = False
+
+    async def send(message: Message) -> None:
+        nonlocal left, is_stopped
+        if is_stopped:
+            return
+        await exchange.send(message)
+        left -= message["type"] == "websocket.send"
+        if left <= 0:
+            is_stopped = True
+            await stop(exchange)
+
+    return send
 
 
 def _limited(

@@ -12,7 +12,8 @@ from typing import Any
 from attrs import define, field
 
 from peft_studio_testkit.sandbox.exchange import Exchange
-from peft_studio_testkit.sandbox.fault_kinds import KINDS
+from peft_studio_testkit.sandbox.fault_kinds import FOR_WEBSOCKETS, KINDS
+from peft_studio_testkit.sandbox.received import WEBSOCKET
 
 
 @define(eq=False)
@@ -35,6 +36,8 @@ class Fault:
     def takes(self, method: str, path: str) -> bool:
         """True when it strikes this request, which counts."""
         if self.method not in (None, method) or not self.path.search(path):
+            return False
+        if method == WEBSOCKET and self.kind not in FOR_WEBSOCKETS:
             return False
         if self.times is not None and self.hits >= self.times:
             return False
@@ -65,6 +68,7 @@ class FaultInjector:
     ) -> Fault:
         """Let `kind` strike the next `times` requests (None: all) of that method whose path has a match of `path`.
 
+        The method of a websocket is WEBSOCKET; kinds that change the body of one answer let it pass.
         `after` lets so many matching requests pass first. Raises `ValueError` for an unknown kind, `TypeError` for
         arguments that the kind does not have.
         """

@@ -11,6 +11,8 @@ from starlette.types import Scope
 
 #: Where a request's scope holds its `Received`.
 RECEIVED: Final = "peft_studio.received"
+#: What stands for the method of a websocket.
+WEBSOCKET: Final = "WEBSOCKET"
 
 
 @define(kw_only=True)
@@ -46,7 +48,7 @@ class Received:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        method = scope.get("method", "WEBSOCKET")
+        method = scope.get("method", WEBSOCKET)
         return cls(method=method, path=scope["path"], query=query, headers=headers, at=at)
 
     def json(self) -> Any:

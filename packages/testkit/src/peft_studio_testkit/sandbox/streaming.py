@@ -1,7 +1,8 @@
-"""Answers that take their time: log lines as server-sent events or plain text, and files that can be had in parts."""
+"""Answers that take their time: log lines as events, plain text or messages, and files that can be had in parts."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.websockets import WebSocket
 
 from peft_studio_testkit.sandbox.clock import Clock
 from peft_studio_testkit.sandbox.jobs import Job
@@ -48,6 +50,34 @@ def line_text(clock: Clock, job: Job, after: int = 0) -> Response:
             yield f"{line}\n".encode()
 
     return StreamingResponse(lines(), media_type="text/plain")
+
+
+async def line_messages(websocket: WebSocket, clock: Clock, job: Job) -> None:
+    """The job's lines as text messages of a websocket, as they come; closed when the job ends.
+
+    uvicorn speaks websockets where the package `websockets` is installed.
+    """
+    await websocket.accept()
+    sending, leaving = (asyncio.ensure_future(each) for each in (_send_lines(websocket, clock, job), _gone(websocket)))
+    try:
+        await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+            await websocket.close()
+    finally:
+        sending.cancel()
+        leaving.cancel()
+
+
+async def _send_lines(websocket: WebSocket, clock: Clock, job: Job) -> None:
+    async for _, line in numbered_lines(clock, job):
+        await websocket.send_text(line)
+
+
+async def _gone(websocket: WebSocket) -> None:
+    """Wait until the client leaves; nothing else wakes a handler that waits for the next line."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def numbered_lines(clock: Clock, job: Job, after: int = 0) -> AsyncIterator[tuple[int, str]]:

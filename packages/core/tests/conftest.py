@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -46,6 +48,7 @@ class RawServer:
     steps: list[Step] = field(factory=list)
     requests: list[Received] = field(factory=list)
     open_connections: int = 0
+    scheme: str = "http"
     #: Set by the first request.
     was_asked: asyncio.Event = field(factory=asyncio.Event)
     _idle: asyncio.Event = field(factory=asyncio.Event)
@@ -55,10 +58,15 @@ class RawServer:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"{self.scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, certificate: Path | None = None) -> None:
+        context = None
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            self.scheme = "https"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -159,6 +167,15 @@ async def elsewhere() -> AsyncIterator[RawServer]:
     """Another origin."""
     started = RawServer()
     await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def encrypted_server() -> AsyncIterator[RawServer]:
+    """A platform behind TLS."""
+    started = RawServer()
+    await started.start(Path(__file__).with_name("loopback.pem"))
     yield started
     await started.stop()
 

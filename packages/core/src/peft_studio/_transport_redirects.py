@@ -42,14 +42,16 @@ class Navigator:
 
     def _next(self, answer: Answer, *, may_leave: bool) -> Request:
         request, target = answer.request, _target(answer)
-        if target is None or request.method != "GET":
-            raise self.make_error(ConnectionFailed, f"{request} answered {answer.status}, a redirect")
+        if target is None:
+            raise self.make_error(ConnectionFailed, f"{request} answered {answer.status}, a redirect to nowhere")
+        what = f"{request} was redirected to {origin(target)}"
         if origin(target) == request.origin:
-            return Request("GET", target, request.headers)
-        what = f"{request} was redirected to another origin, {origin(target)}"
+            if request.method == "GET":
+                return Request("GET", target, request.headers)
+            raise self.make_error(ConnectionFailed, what, why="it is not sent twice")
         if not may_leave:
             remedy = "check the address of the platform; nothing was sent elsewhere"
-            raise self.make_error(ConnectionFailed, what, remedy=remedy)
+            raise self.make_error(ConnectionFailed, what, why="that is another origin", remedy=remedy)
         if not target.startswith("https:") and request.url.startswith("https:"):
             raise self.make_error(ConnectionFailed, what, why="it is not encrypted")
         harmless = {name: value for name, value in request.headers.items() if name in _HARMLESS}

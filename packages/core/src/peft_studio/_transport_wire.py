@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -50,8 +51,9 @@ class Answer:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body, piece by piece, decompressed. Raises `AskAgain` when it breaks off."""
+        broke_off = f"{self.request} broke off"
         async with aclosing(self._response.aiter_bytes()) as pieces:
-            while (piece := await self._wire.step(anext(pieces, None), f"{self.request} broke off")) is not None:
+            while (piece := await self._wire.step(anext(pieces, None), broke_off)) is not None:
                 yield piece
 
 
@@ -129,6 +131,7 @@ class Wire:
                 cookies=no_cookies,
                 limits=limits,
                 timeout=self._timeout,
+                verify=_trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
             )
         except (OSError, ValueError, ImportError) as error:  # a proxy or certificate file of the environment
             why = f"{type(error).__name__}: {error}"
@@ -164,6 +167,14 @@ def _library() -> ModuleType:
     for name in _CHATTY:
         logging.getLogger(name).addFilter(_is_of_others)
     return httpx2
+
+
+@cache
+def _trust(file: str | None, folder: str | None) -> Any:
+    """The root certificates, read once: that takes 20 ms, in which the event loop stands still."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:

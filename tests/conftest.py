@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ class Studio:
     """`peft-studio` as a user types it, in an empty home."""
 
     home: Path
+    program: Path = field(factory=lambda: Path(sys.executable).with_name("peft-studio"))
     environment: dict[str, str] = field(factory=dict)
     started: list[subprocess.Popen[str]] = field(factory=list)
 
@@ -104,7 +107,7 @@ class Studio:
         return found
 
     def _command(self, arguments: tuple[str | Path, ...]) -> list[str]:
-        return [str(Path(sys.executable).with_name("peft-studio")), *map(str, arguments)]
+        return [str(self.program), *map(str, arguments)]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PEFT_STUDIO_")}
@@ -120,6 +123,34 @@ class Studio:
         for folder in (self.home / "data" / "jobs").glob("*"):
             for process_id in self.processes(folder.name, "supervise"):
                 os.kill(process_id, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def wheel_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Builds the wheel of a project of this checkout, once."""
+
+    @cache
+    def build(project: Path) -> Path:
+        folder = tmp_path_factory.mktemp(f"{project.name}-wheel")
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+        subprocess.run(command, capture_output=True, check=True, cwd=project)
+        (wheel,) = folder.glob("*.whl")
+        return wheel
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def unpacked(wheel_of: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes a folder for the path that holds a project's wheel, unpacked as an installer would."""
+
+    @cache
+    def unpack(project: Path) -> Path:
+        folder = tmp_path_factory.mktemp(project.name)
+        zipfile.ZipFile(wheel_of(project)).extractall(folder)
+        return folder
+
+    return unpack
 
 
 @pytest.fixture

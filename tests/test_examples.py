@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,17 +40,10 @@ def test_quickstart_in_python(studio, tiny_model, tmp_path):
     assert ["completed"] == [job["status"] for job in studio.json("jobs", "list")]
 
 
-@pytest.fixture(scope="module")
-def installed_example(tmp_path_factory):
-    """A folder on the path that holds the example connector's built wheel, unpacked as an installer would."""
-    folder = tmp_path_factory.mktemp("example")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / "dist"],
-        check=True, capture_output=True, cwd=FOLDER,
-    )  # fmt: skip
-    (wheel,) = (folder / "dist").glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder / "site")
-    return folder / "site"
+@pytest.fixture
+def installed_example(unpacked):
+    """A folder on the path that holds the example connector."""
+    return unpacked(FOLDER)
 
 
 def test_example_connector_is_found_and_right(studio, installed_example):

@@ -1,0 +1,1 @@
+"""My Platform for PEFT Studio."""

@@ -92,8 +92,11 @@ async def logs_of_a_cancelled_job(subject: Subject) -> None:
         subject.sandbox.advance_until(id, JobStatus.RUNNING)
         reader = asyncio.ensure_future(_lines(session, id))
         await asyncio.sleep(0.05)
-        await session.call("cancel_job", job_id=id)
-        await within(10, reader, "stream_logs of a cancelled job")
+        try:
+            await session.call("cancel_job", job_id=id)
+            await within(10, reader, "stream_logs of a cancelled job")
+        finally:
+            reader.cancel()
 
 
 @check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from contextlib import aclosing
@@ -15,14 +16,12 @@ from attrs import evolve, frozen
 
 from peft_studio._transport_answers import AnswerReader, is_success
 from peft_studio._transport_errors import AskAgain, ErrorMaker, pause
-from peft_studio._transport_part import PartFile, Version
+from peft_studio._transport_part import BlockWriter, PartFile, Version
 from peft_studio._transport_redirects import Navigator
 from peft_studio._transport_requests import Request, merged
 from peft_studio._transport_wire import Answer
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError, PlatformError
 
-#: Bytes that a thread writes at once: larger blocks cost memory, smaller ones time.
-_BLOCK = 2**20
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", re.IGNORECASE)
 
@@ -153,18 +152,19 @@ class Download:
             raise self._make_error(ConnectionFailed, f"{answer.request} sent the file compressed, unasked")
 
     async def _receive(self, answer: Answer) -> None:
-        block = bytearray()
+        """Add the body to the part, also what came before it broke off; no more of it than there should be."""
+        limit = min((size for size in (self._wanted.size, self._version.size) if size is not None), default=math.inf)
+        writer = BlockWriter(self._part)
         try:
             async with aclosing(answer.chunks()) as chunks:
                 async for chunk in chunks:
-                    block += chunk
-                    self._require_room(self._part.size + len(block))
-                    if len(block) >= _BLOCK:
-                        full, block = block, bytearray()
-                        await _in_thread(self._part.append, full)
+                    await writer.write(chunk)
+                    if writer.size > limit:
+                        break
         finally:
-            if self._part.is_open:
-                self._part.append(block)
+            await writer.finish()
+        if self._part.size > limit:
+            raise self._damaged(f"it has more than {limit} bytes")
 
     def _verify(self) -> None:
         self._require_size(self._part.size)
@@ -172,12 +172,6 @@ class Download:
             raise self._damaged(f"the platform did not tell its sha256 in the header {self._wanted.sha256_header}")
         if self._sha256 is not None and self._sha256 != self._part.sha256:
             raise self._damaged(f"its sha256 is {self._part.sha256} instead of {self._sha256}")
-
-    def _require_room(self, size: int) -> None:
-        """Refuse a file that has become longer than the caller, or the platform itself, has named."""
-        for expected in (self._wanted.size, self._version.size):
-            if expected is not None and size > expected:
-                raise self._damaged(f"it has {size} bytes instead of {expected}")
 
     def _require_size(self, size: int | None) -> None:
         """Refuse a file of another length than the caller has named."""

@@ -5,6 +5,7 @@ It appears under its final name whole and verified, in one rename, or not at all
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import json
@@ -18,7 +19,8 @@ from attrs import asdict, frozen
 
 from peft_studio.errors import InvalidConfig
 
-_READ_SIZE = 2**20
+#: Bytes that are read or written at once: larger blocks cost memory, smaller ones time.
+_BLOCK = 2**20
 
 
 @frozen
@@ -66,7 +68,7 @@ class PartFile:
                 return None
             self._content = self.path.open("a+b", buffering=0)
             self._content.seek(0)
-            while block := self._content.read(_READ_SIZE):
+            while block := self._content.read(_BLOCK):
                 self._digest.update(block)
                 self.size += len(block)
             return version
@@ -138,3 +140,34 @@ class PartFile:
             why = os.strerror(error.errno) if error.errno else str(error)
             remedy = "make room, or choose another place"
             raise InvalidConfig(f"{self.file} cannot be written", why=why, remedy=remedy) from error
+
+
+class BlockWriter:
+    """Collects what arrives, and lets a thread write it block by block while the next one comes in."""
+
+    def __init__(self, part: PartFile) -> None:
+        #: Bytes of the part when all is written.
+        self.size = part.size
+        self._part = part
+        self._block = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises `InvalidConfig` when the disk refused earlier ones."""
+        self._block += chunk
+        self.size += len(chunk)
+        if len(self._block) >= _BLOCK:
+            await self._written()
+            full, self._block = self._block, bytearray()
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._part.append, full))
+
+    async def finish(self) -> None:
+        """Wait until all is written."""
+        await self._written()
+        self._part.append(self._block)
+
+    async def _written(self) -> None:
+        """A cancelled caller comes back for it, so that nobody closes a file that is written to."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None

@@ -129,6 +129,15 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/check_site.py", "site")
 
 
+@nox.session
+def scaffold(session: nox.Session) -> None:
+    """Write the example of `connectors new` anew from the templates."""
+    install(session, "-e", "packages/core", "-e", "packages/testkit")
+    example = "docs/examples/peft-studio-acme"
+    shutil.rmtree(example, ignore_errors=True)
+    session.run("peft-studio", "connectors", "new", "acme", "--out", example)
+
+
 @nox.session(name="release-notes")
 def release_notes(session: nox.Session) -> None:
     """Show what the next release notes say; with a version, write them to CHANGELOG.md."""

@@ -17,11 +17,17 @@ def tidy_imports(source: str) -> str:
         return source
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     lines = source.splitlines(keepends=True)
+    start, end = imports[0].lineno - 1, _last_line(imports[-1])
+    rest = lines[end:]
     for node in reversed(imports):
-        assert node.end_lineno is not None
-        lines[node.lineno - 1 : node.end_lineno] = _statement(node, used)
-    start = imports[0].lineno - 1
-    return "".join(lines[:start]) + _without_gaps("".join(lines[start:]))
+        lines[node.lineno - 1 : _last_line(node)] = _statement(node, used)
+    block = "".join(lines[start : len(lines) - len(rest)])
+    return "".join(lines[:start]) + re.sub(r"\n{3,}", "\n\n", block).rstrip("\n") + "\n" + "".join(rest)
+
+
+def _last_line(node: ast.stmt) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno
 
 
 def _statement(node: ast.Import | ast.ImportFrom, used: set[str]) -> list[str]:
@@ -43,12 +49,3 @@ def _rank(name: str) -> tuple[int, str]:
     """Constants, then classes, then the rest, as isort has it."""
     kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
     return kind, name.lower()
-
-
-def _without_gaps(rest: str) -> str:
-    """The imports and what follows, with one empty line where a whole group of imports went away."""
-    match = re.match(r"(?:(?:from|import) [^(\n]*\n|from [^(\n]*\([^)]*\)\n|\n)*", rest)
-    assert match is not None
-    block, body = match[0], rest[match.end() :]
-    gap = block[len(block.rstrip("\n")) + 1 :]
-    return re.sub(r"\n{3,}", "\n\n", block.rstrip("\n") + "\n") + gap + body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from keyword import iskeyword
+from unicodedata import east_asian_width
 
 from attrs import frozen
 
@@ -18,7 +19,8 @@ RESERVED = {
 
 #: A longer name would break the lines of the code that it is written into.
 LONGEST_NAME = 24
-LONGEST_TEXT = 40
+LONGEST_DISPLAY_NAME = 30
+LONGEST_AUTHOR = 80
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 _UNSAFE = set("\"'`\\{}<>")
@@ -40,8 +42,8 @@ class Names:
         _require_name(name)
         titled = " ".join(word.capitalize() for word in name.split("-"))
         names = cls(name, display_name or titled, author or f"the authors of peft-studio-{name}")
-        _require_text("platform", names.display_name)
-        _require_text("author", names.author)
+        _require_text("platform", names.display_name, LONGEST_DISPLAY_NAME)
+        _require_text("author", names.author, LONGEST_AUTHOR)
         return names
 
     @property
@@ -84,7 +86,8 @@ def _require_name(name: str) -> None:
         raise InvalidConfig(f"{name!r} cannot be the name of your connector", why=why, remedy=f"such as: my-{name}")
 
 
-def _require_text(kind: str, text: str) -> None:
-    if text != text.strip() or not text.isprintable() or len(text) > LONGEST_TEXT or set(text) & _UNSAFE:
-        why = f"it must be one line of at most {LONGEST_TEXT} letters, without quotes, braces and backslashes"
+def _require_text(kind: str, text: str, longest: int) -> None:
+    columns = sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+    if text != text.strip() or not text.isprintable() or columns > longest or set(text) & _UNSAFE:
+        why = f"it must be one line of at most {longest} columns, without quotes, braces and backslashes"
         raise InvalidConfig(f"{text!r} cannot be the name of the {kind}", why=why)

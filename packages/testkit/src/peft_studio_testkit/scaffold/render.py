@@ -37,14 +37,21 @@ def render(
     chosen = _ordered(features)
     destination = destination.expanduser().absolute()
     require_empty(destination)
+    try:
+        _write(destination, _files(names, chosen))
+    except OSError as error:
+        raise InvalidConfig(f"{destination} cannot be written", why=error.strerror) from error
+    return sorted(path for path in destination.rglob("*") if path.is_file())
+
+
+def _write(destination: Path, files: Iterable[tuple[str, str]]) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as folder:
         arriving = Path(folder) / "project"
-        for path, text in _files(names, chosen):
+        for path, text in files:
             (arriving / path).parent.mkdir(parents=True, exist_ok=True)
             (arriving / path).write_text(text, encoding="utf-8", newline="\n")
         put_in_place(arriving, destination)
-    return sorted(path for path in destination.rglob("*") if path.is_file())
 
 
 def _ordered(features: Iterable[str]) -> tuple[str, ...]:

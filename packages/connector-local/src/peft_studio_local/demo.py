@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
+from peft_studio.cli.desk import Desk
 from peft_studio.cli.output import stamp
 from peft_studio.cli.plot import plot_loss
 from peft_studio.cli.run import watch
@@ -127,7 +128,7 @@ def _fine_tune(config: TrainingConfig, folder: Path) -> JobRecord:
     """Run the job in sight of the user; then keep its metrics and draw its loss in `folder`."""
     with Ledger() as ledger:
         job = asyncio.run(_submit(ledger, config))
-        code = watch(ledger, job)
+        code = watch(Desk(ledger), job)
         if code != 0:
             raise Stopped(code)
         asyncio.run(_keep_metrics(ledger, job, folder))

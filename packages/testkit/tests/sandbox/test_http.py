@@ -22,7 +22,7 @@ def test_reset_forgets_everything(sandbox, client, create):
     sandbox.models.add("m")
     sandbox.runs.add()
     sandbox.deployments.add("m")
-    sandbox.script(fails="never used")
+    sandbox.script(fails="never used", files={"big": 5_000_000})
     sandbox.faults.add("status", code=500)
     sandbox.limit(1, 1)
     sandbox.advance(9)
@@ -31,6 +31,9 @@ def test_reset_forgets_everything(sandbox, client, create):
     assert [0] * 5 == counts
     assert (url, 0) == (sandbox.url, sandbox.clock.now())
     assert key != sandbox.key
+    assert ["example-adapter", "examples.jsonl"] == sorted(
+        path.name for path in sandbox.folder.iterdir() if path.name != "big"
+    )
     fresh = {"authorization": f"Bearer {sandbox.key}"}
     answers = [httpx2.get(f"{url}/v1/jobs", headers=fresh) for _ in range(2)]
     assert [200, 200] == [answer.status_code for answer in answers]

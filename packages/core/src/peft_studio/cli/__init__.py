@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run", "Fine-tune an adapter as a config file says."),
     "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
-    "connectors": ("connectors", "List, describe and check connectors."),
+    "connectors": ("connectors", "List, check and install connectors; decide who may be imported."),
+    "sandbox": ("sandbox", "Serve fake platforms on this machine: no account, no bill."),
 }
 
 #: What an exit code means; `docs/reference/cli.md` shows the table.

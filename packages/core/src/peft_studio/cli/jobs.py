@@ -168,6 +168,7 @@ def pause(id: str, as_json: bool) -> None:
 @json_option
 def resume(id: str, detach: bool, as_json: bool) -> int:
     """Let a paused or failed job go on from its last checkpoint."""
+    from peft_studio.cli.desk import Desk
     from peft_studio.cli.run import watch
 
     with Ledger() as ledger:
@@ -175,7 +176,7 @@ def resume(id: str, detach: bool, as_json: bool) -> int:
         after = ledger.last_sequence(_with_jobs(ledger, lambda service: service.get(job.id)).id)
         job = _with_jobs(ledger, lambda service: service.resume(job.id))
         if not detach:
-            return watch(ledger, job, as_json=as_json, after=after)
+            return watch(Desk(ledger), job, as_json=as_json, after=after)
     _tell(job, as_json)
     return 0
 

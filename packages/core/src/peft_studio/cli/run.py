@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from peft_studio.artifacts import require_empty
 from peft_studio.cli import INTERRUPTED, JOB_FAILED, JOB_STOPPED
+from peft_studio.cli.desk import Desk
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
-from peft_studio.jobs import Jobs
 from peft_studio.ledger import JobRecord, Ledger
-from peft_studio.manager import ConnectorManager
 from peft_studio.models import JobStatus
 from peft_studio.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from peft_studio.cli.view import View
 
 
 @click.command()
@@ -27,6 +30,7 @@ from peft_studio.training_config import TrainingConfig
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the adapter; new or empty.")
 @click.option("--set", "overrides", metavar="NAME=VALUE", multiple=True, help="Override a field of the config.")
 @click.option("--detach", is_flag=True, help="Start the job and return; follow it with `jobs logs ID --follow`.")
+@click.option("--sandbox", is_flag=True, help="Try it on this machine: the connector's sandbox, no account, no bill.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked, start nothing.")
 @json_option
 def run(
@@ -35,6 +39,7 @@ def run(
     out: Path | None,
     overrides: tuple[str, ...],
     detach: bool,
+    sandbox: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -44,15 +49,26 @@ def run(
         changes["output_dir"] = str(out.expanduser().absolute())
     config = load_config(config_file, changes)
     name = connector or config.provider or "local"
+    if sandbox:
+        return _run_at_sandbox(name, config, detach=detach, dry_run=dry_run, as_json=as_json)
     with Ledger() as ledger:
-        return Run(ledger, name, config, as_json=as_json).start(detach=detach, dry_run=dry_run)
+        return Run(Desk(ledger), name, config, as_json=as_json).start(detach=detach, dry_run=dry_run)
+
+
+def _run_at_sandbox(name: str, config: TrainingConfig, *, detach: bool, dry_run: bool, as_json: bool) -> int:
+    from peft_studio.cli.sandbox import trial
+
+    if detach:
+        raise click.UsageError("--sandbox stops with this command: leave out --detach")
+    with trial(name) as desk:
+        return Run(desk, name, config, as_json=as_json).start(dry_run=dry_run)
 
 
 class Run:
     """One job in the foreground."""
 
-    def __init__(self, ledger: Ledger, connector: str, config: TrainingConfig, *, as_json: bool) -> None:
-        self._ledger = ledger
+    def __init__(self, desk: Desk, connector: str, config: TrainingConfig, *, as_json: bool) -> None:
+        self._desk = desk
         self._connector = connector
         self._config = config
         self._as_json = as_json
@@ -64,15 +80,17 @@ class Run:
         job = asyncio.run(self._submit())
         if detach:
             return self._tell_detached(job)
-        return watch(self._ledger, job, as_json=self._as_json)
+        return watch(self._desk, job, as_json=self._as_json)
 
     async def _submit(self) -> JobRecord:
-        async with ConnectorManager(ledger=self._ledger) as manager:
-            return await Jobs(manager, self._ledger).submit(self._connector, self._config)
+        if self._config.output_path is not None:
+            require_empty(self._config.output_path)  # told now rather than after a job that cost money
+        async with self._desk.manager() as manager:
+            return await manager.jobs.submit(self._connector, self._config)
 
     def _dry_run(self) -> int:
         async def check() -> dict[str, Any]:
-            async with ConnectorManager(ledger=False) as manager:
+            async with self._desk.manager() as manager:
                 await manager.connect(self._connector)
                 await manager.validate_config(self._connector, self._config)
                 resources = await manager.list_resources(self._connector)
@@ -100,74 +118,98 @@ class Run:
         return 0
 
 
-def watch(ledger: Ledger, job: JobRecord, *, as_json: bool = False, after: int = 0) -> int:
-    """Show a job until it stops; Ctrl-C asks what to do with it. Returns the exit code."""
+def watch(desk: Desk, job: JobRecord, *, as_json: bool = False, after: int = 0) -> int:
+    """Show a job until it stops, and bring its adapter home; Ctrl-C asks what to do with it. Returns the exit code."""
     from peft_studio.cli.view import open_view
 
     view = open_view(job, quiet=as_json)
     while True:
         try:
             with view:
-                asyncio.run(_follow(ledger, job, view, after))
-            return finish(ledger.job(job.id), as_json=as_json)
+                asyncio.run(_follow(desk, job, view, after))
+            asyncio.run(_bring_home(desk, desk.ledger.job(job.id)))
+            return finish(desk, desk.ledger.job(job.id), as_json=as_json)
         except KeyboardInterrupt:
             after = view.last_sequence
-            answer = _ask(job)
+            answer = _ask(job, may_detach=not desk.is_throwaway)
         if answer == "cancel":
-            asyncio.run(_cancel(ledger, job))
-            return finish(ledger.job(job.id), as_json=as_json)
+            asyncio.run(_cancel(desk, job))
+            return finish(desk, desk.ledger.job(job.id), as_json=as_json)
         if answer == "detach":
             click.echo(f"job {job.id} goes on; follow it: peft-studio jobs logs {job.id} --follow", err=True)
             return INTERRUPTED
 
 
-async def _follow(ledger: Ledger, job: JobRecord, view: Any, after: int) -> None:
-    async with ConnectorManager(ledger=ledger) as manager:
-        async for event in Jobs(manager, ledger).follow(job.id, after):
+async def _follow(desk: Desk, job: JobRecord, view: View, after: int) -> None:
+    async with desk.manager() as manager:
+        async for event in manager.jobs.follow(job.id, after):
             view.show(event)
 
 
-async def _cancel(ledger: Ledger, job: JobRecord) -> None:
-    async with ConnectorManager(ledger=ledger) as manager:
-        await Jobs(manager, ledger).cancel(job.id)
+async def _bring_home(desk: Desk, job: JobRecord) -> None:
+    """Download the adapter of a completed job to its output_dir, unless the platform has put it there itself."""
+    folder = _output(job)
+    if job.status is not JobStatus.COMPLETED or folder is None or _is_filled(folder):
+        return
+    async with desk.manager() as manager:
+        await manager.jobs.pull(job.id, folder)
 
 
-def _ask(job: JobRecord) -> str:
-    """What Ctrl-C means. Without a terminal to ask on, the job goes on: nothing is lost by that."""
+async def _cancel(desk: Desk, job: JobRecord) -> None:
+    async with desk.manager() as manager:
+        await manager.jobs.cancel(job.id)
+
+
+def _ask(job: JobRecord, *, may_detach: bool) -> str:
+    """What Ctrl-C means. Without a terminal to ask on, the job goes on where it can: nothing is lost by that."""
+    otherwise = "detach" if may_detach else "cancel"
     if not sys.stdin.isatty():
-        return "detach"
+        return otherwise
+    choices = ["detach", "cancel", "watch"] if may_detach else ["cancel", "watch"]
     click.echo(err=True)
     try:
         answer: str = click.prompt(
-            f"job {job.id} is running: detach, cancel or watch on?",
-            type=click.Choice(["detach", "cancel", "watch"]),
-            default="detach",
+            f"job {job.id} is running: {', '.join(choices[:-1])} or watch on?",
+            type=click.Choice(choices),
+            default=otherwise,
             err=True,
         )
     except click.Abort:  # a second Ctrl-C
-        return "detach"
+        return otherwise
     return answer
 
 
-def finish(job: JobRecord, *, as_json: bool) -> int:
+def finish(desk: Desk, job: JobRecord, *, as_json: bool) -> int:
     """Tell how it ended, and where the adapter is."""
-    adapter = _adapter(job) if job.status is JobStatus.COMPLETED else None
+    folder = _output(job)
+    adapter = folder if job.status is JobStatus.COMPLETED and folder is not None and _is_filled(folder) else None
     if as_json:
         print_json(
             {"id": job.id, "connector": job.connector, "status": job.status, "reason": job.reason, "adapter": adapter}
         )
     elif job.status is JobStatus.COMPLETED:
-        click.echo(f"adapter: {adapter}" if adapter else f"bring it home: peft-studio jobs pull {job.id} DIR")
+        click.echo(f"adapter: {adapter}" if adapter else _where_it_is(desk, job))
     else:
         reason = f": {job.reason}" if job.reason else ""
         click.echo(f"{click.style('Error:', fg='red')} job {job.id} {job.status}{reason}", err=True)
-        if job.is_resumable:
+        if job.is_resumable and not desk.is_throwaway:
             click.echo(f"  try: peft-studio jobs resume {job.id}", err=True)
     if job.status is JobStatus.COMPLETED:
         return 0
     return JOB_FAILED if job.status is JobStatus.FAILED else JOB_STOPPED
 
 
-def _adapter(job: JobRecord) -> str | None:
+def _where_it_is(desk: Desk, job: JobRecord) -> str:
+    if desk.is_throwaway:
+        return "the adapter is gone with the sandbox; keep the next one: --out DIR"
+    return f"bring it home: peft-studio jobs pull {job.id} DIR"
+
+
+def _output(job: JobRecord) -> Path | None:
     folder = job.config.get("output_dir")
-    return folder if folder and Path(folder, "adapter_config.json").is_file() else None
+    return None if folder is None else Path(folder).expanduser().absolute()
+
+
+def _is_filled(folder: Path) -> bool:
+    """True when something lies in it."""
+    return folder.is_dir() and any(folder.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -54,7 +55,7 @@ class Sandbox(ABC):
         self.deployments = DeploymentTable()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._next_script: Script | None = None
-        self._artifacts = 0
+        self._artifacts: list[Path] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -83,6 +84,8 @@ class Sandbox(ABC):
         for table in (self.jobs, self.models, self.runs, self.deployments):
             table.clear()
         self._next_script = None
+        while self._artifacts:
+            shutil.rmtree(self._artifacts.pop())
         self.clock.reset()
 
     @property
@@ -146,8 +149,8 @@ class Sandbox(ABC):
     def _script(self, *, files: Mapping[str, Content] | None = None, **script: Any) -> Script:
         if files is None:
             return Script(folder=self.folder / "example-adapter", **script)
-        self._artifacts += 1
-        folder = self.folder / f"artifact-{self._artifacts}"
+        folder = Path(tempfile.mkdtemp(prefix="artifact-", dir=self.folder))
+        self._artifacts.append(folder)
         write_files(folder, files)
         return Script(folder=folder, **script)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from peft_studio.lines import LineWriter
-from peft_studio.models import JobStatus
+from peft_studio.models import JobEvent, JobStatus
 from peft_studio.training_config import TrainingConfig
 from peft_studio_testkit.sandbox.artifact import Files
 from peft_studio_testkit.sandbox.jobs import Job
@@ -52,15 +52,14 @@ class WorkerJob(Job):
     @property
     def status(self) -> JobStatus:
         with self._lock:
+            if self._is_cancelled:
+                return JobStatus.CANCELLED
             has_ended = not self._is_alive()  # before the log is read: its last word is in it then
             state = self._folder.last_state()
             is_news = state is not None and state.sequence > self._stale
             status = JobStatus(state.data["status"]) if state is not None and is_news else JobStatus.PENDING
-            if status.is_terminal:
-                return status
-            if self._is_cancelled and (has_ended or status is JobStatus.PAUSED):
-                return JobStatus.CANCELLED
-            return JobStatus.FAILED if has_ended and status is not JobStatus.PAUSED else status
+            is_lost = has_ended and status in (JobStatus.PENDING, JobStatus.RUNNING)
+            return JobStatus.FAILED if is_lost else status
 
     @property
     def reason(self) -> str | None:
@@ -73,7 +72,7 @@ class WorkerJob(Job):
     @property
     def lines(self) -> list[str]:
         with self._lock:
-            new = (self._writer.line(event) for event in self._tail.read())
+            new = (self._writer.line(event) for event in self._tail.read() if not _is_status(event))
             self._lines += [line for line in new if line is not None]
             return list(self._lines)
 
@@ -133,6 +132,11 @@ class WorkerJob(Job):
     def _last_words(self) -> str:
         said = self._folder.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"the worker ended without a word; its last: {said[-1]}" if said else "the worker ended without a word"
+
+
+def _is_status(event: JobEvent) -> bool:
+    """Told by the platform itself; a reason is news."""
+    return event.type == "state" and not event.data.get("reason")
 
 
 def _config(received: Mapping[str, Any]) -> TrainingConfig:

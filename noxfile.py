@@ -58,7 +58,7 @@ def test(session: nox.Session) -> None:
 @nox.session
 def core(session: nox.Session) -> None:
     """Run the tests of the core alone, without torch: quick, and on any Python."""
-    install(session, "-e", "packages/core", *group("test"))
+    install(session, "-e", "packages/core[http]", *group("test"))
     session.run("pytest", "packages/core", *session.posargs)
 
 

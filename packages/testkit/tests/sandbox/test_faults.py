@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 import json
+import re
 import socket
 import time
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -402,3 +405,15 @@ def test_every_kind_is_tested_here():
     """A new kind comes with its test."""
     tested = [name for name in globals() if name.startswith("test_")]
     assert [] == [kind for kind in KINDS if not any(name.startswith(f"test_{kind}") for name in tested)]
+
+
+def test_every_kind_is_in_the_table_of_the_documentation():
+    """With the arguments that it has, and what it does to the platform."""
+    page = Path(__file__).parents[4] / "docs/reference/sandbox.md"
+    rows = re.findall(r"^\| `(\w+)` \|(.*?)\|.*\| (yes|no) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"refuse", *KINDS} == {kind for kind, _, _ in rows}
+    for kind, arguments, done in rows:
+        names = list(inspect.signature(KINDS[kind]).parameters)[1:] if kind != "refuse" else []
+        assert [] == [name for name in names if name not in arguments]
+        if "commit" in names:
+            assert ("yes" if inspect.signature(KINDS[kind]).parameters["commit"].default else "no") == done

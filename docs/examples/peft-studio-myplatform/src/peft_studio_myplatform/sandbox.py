@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from email import message_from_bytes
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -72,7 +72,8 @@ class MyPlatformSandbox(HttpSandbox):
 
     async def create_artifact(self, request: Request) -> Response:
         head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-        metadata, file = message_from_bytes(head + await request.body()).get_payload()
+        parts: list[Any] = list(message_from_bytes(head + await request.body()).walk())
+        _, metadata, file = parts
         name, content = file.get_filename(), file.get_payload(decode=True)
         model = self.models.add(name, files={name: content}, metadata=json.loads(metadata.get_payload(decode=True)))
         return JSONResponse({"artifact_id": model.id}, status_code=201)

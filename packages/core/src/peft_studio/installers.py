@@ -105,27 +105,30 @@ def _pipx_inject(prefix: Path, wanted: tuple[Requirement, ...]) -> list[str]:
 def _uv_tool_install(prefix: Path, wanted: tuple[Requirement, ...]) -> list[str]:
     """`uv tool install` replaces what the tool came with before, so all of that is named again."""
     receipt = prefix / "uv-receipt.toml"
-    known = [_from_receipt(entry, receipt) for entry in _read_receipt(receipt)]
+    tool = _read_receipt(receipt)
+    known = [_from_receipt(entry, receipt) for entry in tool["requirements"]]
     main = next((each for each in known if each.name == normalized(prefix.name)), None)
     if main is None:
         raise PeftStudioError(f"{receipt} does not name {prefix.name}", remedy=f"uv tool install --force {prefix.name}")
     names = {each.name for each in wanted if each.name}
     kept = [each for each in known if each is not main and each.name not in names]
-    words = ["uv", "tool", "install", *(["--editable"] if main.is_editable else []), main.text]
+    python = ["--python", tool["python"]] if "python" in tool else []
+    words = ["uv", "tool", "install", *python, *(["--editable"] if main.is_editable else []), main.text]
     for each in (*kept, *wanted):
         words += ["--with-editable" if each.is_editable else "--with", each.text]
     return words
 
 
-def _read_receipt(receipt: Path) -> list[dict[str, Any]]:
+def _read_receipt(receipt: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        entries: list[dict[str, Any]] = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]["requirements"]
+        tool: dict[str, Any] = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]
+        tool["requirements"] = [dict(entry) for entry in tool["requirements"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = f"uv tool install --force {CORE}, with the plugins that you need"
         raise PeftStudioError(f"{receipt} cannot be read", why=str(error), remedy=remedy) from error
-    return entries
+    return tool
 
 
 def _from_receipt(entry: dict[str, Any], receipt: Path) -> Requirement:

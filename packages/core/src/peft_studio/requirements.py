@@ -50,7 +50,7 @@ def _looks_like_path(argument: str) -> bool:
     """As pip decides: a separator or a leading dot makes it a path, and so does the ending of an archive."""
     bare = re.sub(r"\[[^]]*\]$", "", argument)
     has_separator = os.sep in bare or (os.altsep or os.sep) in bare or bare.startswith((".", "~"))
-    return (has_separator and "://" not in bare and " @ " not in bare) or bare.endswith(_ARCHIVES)
+    return "://" not in bare and (has_separator or bare.endswith(_ARCHIVES))
 
 
 def _from_path(argument: str, *, is_editable: bool) -> Requirement:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from peft_studio._seen import SeenPlugins
+from peft_studio.cli._testkit import testkit
 from peft_studio.cli.output import json_option, print_json, print_table
 from peft_studio.discovery import scan
 from peft_studio.records import FEATURES, Severity, State
@@ -37,22 +39,30 @@ MORE = {
     "pin": ("policy", "Say to whom a connector's name belongs."),
 }
 
+#: Commands of the testkit, which may not be installed: name -> (its place there, line of help).
+OF_TESTKIT = {
+    "new": ("scaffold.command.new", "Write the distribution of a new connector."),
+}
+
 
 class ConnectorCommands(click.Group):
     """The group; shows the help of commands that it has not imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*self.commands, *MORE]
+        return [*self.commands, *MORE, *OF_TESTKIT]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in MORE:
+        if name in OF_TESTKIT:
+            command: click.Command = testkit(OF_TESTKIT[name][0])
+        elif name in MORE:
+            command = getattr(import_module(f"peft_studio.cli.{MORE[name][0]}"), name)
+        else:
             return super().get_command(context, name)
-        command: click.Command = getattr(import_module(f"peft_studio.cli.{MORE[name][0]}"), name)
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
-        rows += [(name, line) for name, (_, line) in MORE.items()]
+        rows += [(name, line) for name, (_, line) in (MORE | OF_TESTKIT).items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -105,9 +115,20 @@ def show(name: str, as_json: bool) -> None:
 
 @connectors.command()
 @name_argument
+@click.option("--full", is_flag=True, help="Use it too, against its sandbox; needs the testkit.")
+@click.option(
+    "--report", metavar="FILE", type=click.Path(path_type=Path), help="Where compliance.json goes, with --full."
+)
+@click.option("--level", type=int, help="With --full: level of compliance.  [default: the connector's own]")
 @json_option
-def check(name: str, as_json: bool) -> int:
+@click.pass_context
+def check(context: click.Context, name: str, full: bool, report: Path | None, level: int | None, as_json: bool) -> int:
     """Import a connector and say exactly what to mend, if anything."""
+    if full:
+        code: int = testkit("compliance.command.check_fully")(name, as_json=as_json, report=report, level=level)
+        return code
+    if report is not None or level is not None:
+        context.fail("--report and --level belong to --full")
     registry = ConnectorRegistry()
     findings = registry.check(name)
     record = registry.describe(name)

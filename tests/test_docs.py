@@ -36,11 +36,12 @@ def named(page: Path) -> str:
     return str(page.relative_to(DOCS))
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """A Python program, to its end."""
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=os.environ | environment
-    )
+        [sys.executable, *arguments],
+        capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | environment,
+    )  # fmt: skip
 
 
 # Parts that are made from the code.
@@ -116,7 +117,7 @@ def test_every_error_has_a_remedy() -> None:
 )
 def test_python_runs(code: str, tmp_path: Path) -> None:
     """Each block stands for itself, and runs without a warning; those with a title are quotes."""
-    done = run("-W", "error", "-c", code, PEFT_STUDIO_HOME=str(tmp_path))
+    done = run("-W", "error", "-c", code, cwd=tmp_path, PEFT_STUDIO_HOME=str(tmp_path))
 
     assert (0, "") == (done.returncode, done.stderr)
 
@@ -150,6 +151,13 @@ def test_quotes_are_what_the_example_says(file: str, quote: str) -> None:
 
 
 # The site.
+
+
+def test_navigation_has_each_page_once() -> None:
+    """Nothing is left out, nothing is there twice."""
+    listed = re.findall(r'= "(.+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
+
+    assert sorted(map(named, PAGES)) == sorted(listed)
 
 
 def site(folder: Path, **pages: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -40,7 +41,8 @@ def studio(studio, site):
     """The command line where acme is installed."""
     temporary = site.with_name("temporary")
     temporary.mkdir()
-    studio.environment |= {"PYTHONPATH": str(site), "TMPDIR": str(temporary)}
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    studio.environment |= {"PYTHONPATH": path, "TMPDIR": str(temporary)}
     return studio
 
 
@@ -213,14 +215,15 @@ def test_run_at_the_sandbox_without_a_place_for_the_adapter(studio, write_config
 
 
 @pytest.mark.slow
-def test_interrupting_a_run_at_the_sandbox(studio, write_config):
-    """Ctrl-C cancels: a job that nobody could find again must not go on."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_a_run_at_the_sandbox(studio, write_config, number):
+    """Ctrl-C and SIGTERM cancel: a job that nobody could find again must not go on."""
     config = write_config(max_steps=100_000, num_epochs=100_000)
     process = studio.start("run", config, "--on", "acme", "--sandbox")
     for line in process.stdout:
         if line.startswith("step 2/"):
             break
-    rest = _end(process, signal.SIGINT)
+    rest = _end(process, number)
     assert 11 == process.returncode
     assert "cancelled" in rest
     assert "jobs resume" not in rest

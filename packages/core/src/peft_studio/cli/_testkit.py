@@ -12,10 +12,9 @@ PACKAGE = "peft_studio_testkit"
 
 def testkit(place: str) -> Any:
     """What stands at `place` in the testkit: `testkit("sandbox.find.find_sandbox")` is that function."""
-    module, _, name = f"{PACKAGE}.{place}".rpartition(".")
     try:
-        return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
-            raise
+        import_module(PACKAGE)
+    except ModuleNotFoundError:
         raise PeftStudioError("this needs the testkit", remedy="pip install peft-studio-testkit") from None
+    module, _, name = f"{PACKAGE}.{place}".rpartition(".")
+    return getattr(import_module(module), name)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import struct
-import termios
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -295,10 +294,16 @@ async def _drained_reset(exchange: Exchange) -> None:
 
 
 def _under_way(transport: Any) -> int:
-    """Bytes that the client's system has not acknowledged yet."""
+    """Bytes that the client's system has not acknowledged yet; only Linux tells of those that it holds itself."""
+    waiting = int(transport.get_write_buffer_size())
+    if sys.platform != "linux":
+        return waiting
+    import fcntl
+    import termios
+
     connection = transport.get_extra_info("socket")
-    answer = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-    return int(transport.get_write_buffer_size() + struct.unpack("i", answer)[0])
+    held: int = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    return waiting + held
 
 
 async def _instead(exchange: Exchange, body: bytes, *, commit: bool) -> None:

@@ -142,7 +142,11 @@ class HttpSandbox(Sandbox):
         self._contract = None if self.openapi is None else load_contract(self.openapi)
         self._listeners = [Listener(Edge(self, platform), self._port), Listener(OtherOrigin(self, other))]
         self._thread = ServerThread()
-        super().start()
+        try:
+            super().start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         thread, self._thread = self._thread, None

@@ -74,12 +74,12 @@ class Listener:
         for task in list(self._server.server_state.tasks):
             task.cancel()
 
-    async def quiet(self) -> None:
-        """Wait until no handler runs. Raises `RuntimeError` when one does not end."""
+    async def quiet(self, patience: float = PATIENCE) -> None:
+        """Wait until no handler runs. Raises `RuntimeError` when one does not end in so many seconds."""
         tasks = [task for task in self._server.server_state.tasks if task is not asyncio.current_task()]
         if not tasks:
             return
-        _, alive = await asyncio.wait(tasks, timeout=PATIENCE)
+        _, alive = await asyncio.wait(tasks, timeout=patience)
         if alive:
             why = "wait with `await sandbox.clock.sleep(...)`, not with time.sleep"
             raise RuntimeError(f"a handler of the sandbox does not end: {why}")

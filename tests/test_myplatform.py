@@ -77,9 +77,9 @@ def test_accepted_with_one_warning(platform):
 
 
 async def test_the_key_is_asked_for(platform, sandbox):
-    """A ValueError of connect is InvalidCredentials: none is refused by the connector, a wrong one by the platform."""
+    """Without the key that connector.json requires nobody is asked; a wrong one is refused by the platform."""
     manager = ConnectorManager(ConnectorRegistry([platform.folder], Policy()), ledger=False)
-    for key, words in (("", "an api_key is needed"), ("wrong", "invalid API key")):
+    for key, words in (("", "needs api_key"), ("wrong", "invalid API key")):
         with pytest.raises(InvalidCredentials, match=words):
             await manager.connect("myplatform", {**sandbox.credentials(), "api_key": key})
     assert 0 == sandbox.open_connections

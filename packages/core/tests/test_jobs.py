@@ -37,7 +37,7 @@ class Clockwork(TrainingConnector):
     name, display_name, description, version = "clockwork", "Clockwork", "A job under control", "1.0"
 
     said: list[JobEvent]
-    is_reachable = True
+    is_reachable: bool | None = True
     is_over = False
     is_known = True
     tags: dict[str, str]
@@ -53,6 +53,8 @@ class Clockwork(TrainingConnector):
         return "c-1"
 
     async def get_job_status(self, job_id):
+        if self.is_reachable is None:
+            return "hibernating"
         if not self.is_reachable:
             raise ConnectionFailed("no route")
         if not self.is_known:
@@ -148,6 +150,16 @@ async def test_unreachable_keeps_the_status(service):
     assert (JobStatus.RUNNING, False) == (job.status, job.reachable)
     Clockwork.is_reachable = True
     assert (await jobs.get(job.id)).reachable is True
+
+
+async def test_connector_that_goes_wrong_hides_no_job(service):
+    """A connector whose answer makes no sense leaves its job unreachable; the list is told all the same."""
+    jobs, _ = service
+    job = await jobs.submit("clockwork", CONFIG)
+    Clockwork.is_reachable = None
+    (listed,) = await jobs.list_jobs()
+
+    assert (job.id, JobStatus.PENDING, False) == (listed.id, listed.status, listed.reachable)
 
 
 async def test_last_words_are_copied(service):

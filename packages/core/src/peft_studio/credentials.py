@@ -31,8 +31,9 @@ def gather(
 
 
 def require(connector: str, keys: Iterable[str], values: Mapping[str, str], manifest: Manifest | None) -> None:
-    """Refuse to connect without a field that the connector cannot do without. Raises `InvalidCredentials`."""
-    missing = [key for key in keys if not values.get(key)]
+    """Refuse to connect without what the class (`keys`) or connector.json requires. Raises `InvalidCredentials`."""
+    required = [*keys, *(field.key for field in (manifest.credentials if manifest else ()) if field.required)]
+    missing = [key for key in dict.fromkeys(required) if not values.get(key)]
     if not missing:
         return
     variables = {field.key: field.env for field in (manifest.credentials if manifest else ()) if field.env}

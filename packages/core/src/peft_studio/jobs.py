@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from peft_studio.errors import (
-    BrokenConnector,
-    ConnectionFailed,
-    ConnectorNotFound,
-    InvalidCredentials,
     JobNotFound,
+    PeftStudioError,
     PlatformError,
     UnsupportedCapability,
 )
@@ -131,7 +128,7 @@ class Jobs:
                     pass
         except JobNotFound as error:
             self._ledger.record_lost(job.id, str(error))
-        except (ConnectionFailed, ConnectorNotFound, BrokenConnector, InvalidCredentials, UnknownOutcome):
+        except PeftStudioError:  # whatever keeps one job's platform from answering, the others are told of
             self._ledger.record_unreachable(job.id)
 
     async def _command(self, id: str, method: str) -> JobRecord:

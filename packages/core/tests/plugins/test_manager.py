@@ -270,3 +270,13 @@ async def test_a_missing_credential_is_told_before_connecting(site: Any) -> None
 
     assert "acme (peft-studio-acme 1.0.0) needs api_key" == str(caught.value)
     assert "set ACME_API_KEY" == caught.value.remedy
+
+
+async def test_a_credential_that_only_the_manifest_requires(site: Any) -> None:
+    """What connector.json requires is required, also of a class that does not say so."""
+    credentials = [{"key": "api_key", "env": "ACME_API_KEY"}, {"key": "team", "required": False}]
+    site.add("acme", changes={"credentials": credentials})
+    manager = ConnectorManager(ConnectorRegistry([site.root]), ledger=False)
+
+    with pytest.raises(InvalidCredentials, match=r"needs api_key$"):
+        await manager.connect("acme")

@@ -1,7 +1,8 @@
-"""The tutorial is typed as it stands: from nothing to a connector that is found, checked and used."""
+"""The pages for authors are typed as they stand: from nothing to a connector that is found, checked and used."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "write-a-connector.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "docs" / name for name in ("write-a-connector.md", "publish-a-connector.md", "security.md")]
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROJECT = "peft-studio-acme"
 
@@ -63,14 +64,16 @@ def serve(studio, *arguments: str) -> None:
 
 @pytest.mark.slow
 def test_commands(studio, desk):
-    """Every command of the page, one after the other, in the order of the page."""
-    commands = [line.removeprefix("$ ") for block in CONSOLE.findall(PAGE) for line in block.splitlines()]
-    for command in commands:
+    """Every command, one after the other, in the order of the pages."""
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for command in (line.removeprefix("$ ") for block in CONSOLE.findall(text) for line in block.splitlines()):
         match shlex.split(command):
             case ["pip", "install", "peft-studio-testkit"] | ["cd", "peft-studio-acme"]:
                 continue  # it is installed here, and the commands know where they belong
             case ["pip", "install", "-e", ".", *_]:
                 install(desk / PROJECT, desk / "site")
+            case ["python" | "gh" | "fresh/bin/pip" | "fresh/bin/peft-studio", *_]:
+                continue  # they want the network, or what has been fetched from it
             case ["pytest", *options]:
                 pytest_in(desk / PROJECT, options, studio.environment)
             case ["peft-studio", "sandbox", "start", name]:
@@ -81,3 +84,4 @@ def test_commands(studio, desk):
                 pytest.fail(f"nobody knows how to type {command!r} here")
 
     assert ["described"] == [each["state"] for each in studio.json("connectors", "list") if each["name"] == "acme"]
+    assert "acme" == json.loads((desk / PROJECT / "compliance.json").read_text())["connector"]

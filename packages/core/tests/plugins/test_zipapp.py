@@ -30,7 +30,7 @@ async def use():
         print(sys.modules[type(manager.get_connector("acme")).__module__].__file__)
 
 asyncio.run(use())
-with SyncConnectorManager() as manager:
+with SyncConnectorManager(credentials={"acme": {"api_key": "k"}}) as manager:
     print([job.status.value for job in manager.jobs.list_jobs()])
 """
 
@@ -44,6 +44,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     site = Site(application)
     site.add("acme", changes={"credentials": [{"key": "api_key", "env": "ACME_API_KEY"}], "hosts": ["acme.example"]})
     site.add("broken", plugin="raise ImportError('no libacme')")
+    site.add("plain", manifest=None)
     made = {"command": folder / "peft-studio.pyz", "program": folder / "program.pyz"}
     zipapp.create_archive(application, made["command"], main="peft_studio.cli:main", compressed=True)
     (application / "__main__.py").write_text(PROGRAM)
@@ -71,7 +72,7 @@ def test_plugins_are_found_and_described(run: Any) -> None:
     """Metadata and connector.json are read from the archive; nothing is imported."""
     records = {record["name"]: record for record in json.loads(run("command", "connectors", "list", "--json"))}
 
-    assert {"acme", "broken"} == set(records)
+    assert {"acme": "described", "broken": "described", "plain": "found"} == {n: r["state"] for n, r in records.items()}
     assert ("described", ["training"], "peft-studio-acme", "1.0.0", []) == tuple(
         records["acme"][key] for key in ("state", "features", "distribution", "version", "problems")
     )
@@ -85,14 +86,14 @@ def test_a_plugin_is_checked(run: Any) -> None:
     broken = json.loads(run("command", "connectors", "check", "broken", "--json", code=10))
     assert "raised ImportError: no libacme" in broken["findings"][0]["message"]
     states = {r["name"]: r["state"] for r in json.loads(run("command", "connectors", "list", "--json"))}
-    assert {"acme": "described", "broken": "broken"} == states
+    assert {"acme": "described", "broken": "broken", "plain": "found"} == states
 
 
 def test_a_program_uses_the_manager(run: Any, archives: dict[str, Path]) -> None:
     """Async and sync, with its ledger outside the archive."""
     listed, lines, file, jobs = run("program").splitlines()
 
-    assert "[('acme', 'described'), ('broken', 'described')]" == listed
+    assert "[('acme', 'described'), ('broken', 'described'), ('plain', 'found')]" == listed
     assert "['first', 'second']" == lines
     assert file.startswith(str(archives["program"]))
     assert "['running']" == jobs

@@ -15,6 +15,8 @@ from collections.abc import (
     Sequence,
 )
 
+from nobody import needs
+
 from peft_studio import (
     Zebra,
     apple,

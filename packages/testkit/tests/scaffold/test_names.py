@@ -62,6 +62,8 @@ def test_a_long_text_is_refused(field, longest):
     assert longest * "A" == getattr(Names.of("acme", **{field: longest * "A"}), field)
     with pytest.raises(InvalidConfig, match=f"at most {longest} columns"):
         Names.of("acme", **{field: (longest + 1) * "A"})
+    with pytest.raises(InvalidConfig, match=f"at most {longest} columns"):
+        Names.of("acme", **{field: (longest // 2 + 1) * "雲"})
 
 
 def test_any_script_is_fine():

@@ -19,8 +19,9 @@ from peft_studio import (
     JobStatus,
     PlatformError,
     Resource,
+    Transport,
 )
-from peft_studio.artifacts import verify
+from peft_studio.artifacts import verify, write_manifest
 from peft_studio_testkit.sandbox.streaming import json_line, line_events
 
 
@@ -192,12 +193,55 @@ async def test_a_price_that_is_none_is_no_answer(reference, price):
         reference.api.read(reference.api.Machine, {"id": "x", "name": "x", "currency": "USD", "hourly_price": price})
 
 
+async def test_a_download_finds_no_leavings_of_another(connector, sandbox, tmp_path):
+    """What was left of one job's adapter does not end up in that of the next."""
+    for content in (b"old" * 1000, b"new" * 1000):
+        sandbox.script(files={"a.bin": content, content[:3].decode(): b"x"})
+        job = await connector.submit_job(sandbox.training_config())
+        await asyncio.to_thread(sandbox.advance_until, job, JobStatus.COMPLETED)
+        if content.startswith(b"old"):
+            sandbox.faults.add("reset_before", path="/files/old$", times=None)
+            with pytest.raises(ConnectionFailed):
+                await connector.download_artifact(job, tmp_path / "adapter")
+            sandbox.faults.clear()
+    verify(await connector.download_artifact(job, tmp_path / "adapter"))
+
+    assert b"new" * 1000 == (tmp_path / "adapter" / "a.bin").read_bytes()
+    assert not (tmp_path / "adapter" / "old").exists()
+
+
+@pytest.mark.parametrize("method", ["cancel_job", "pause_job"])
+async def test_a_command_is_asked_again(connector, sandbox, method):
+    """A lost answer to a command costs nothing but time: the second one says what is so."""
+    job = await connector.submit_job(sandbox.training_config())
+    sandbox.advance_until(job, JobStatus.RUNNING)
+    sandbox.faults.add("reset_after", "POST")
+
+    assert await getattr(connector, method)(job)
+
+
+async def test_an_upload_is_sent_again(connector, sandbox):
+    """Its digest is its name: twice is once."""
+    sandbox.faults.add("reset_after", "PUT")
+
+    assert await connector.submit_job(sandbox.training_config()) in sandbox.jobs
+
+
+async def test_a_revoked_key_is_noticed(connector, sandbox):
+    """verify_connection says no; it does not fail."""
+    sandbox.revoke()
+
+    assert await connector.verify_connection() is False
+
+
 async def test_a_model_is_created_whole(connector, sandbox, tmp_path):
     """When one file does not arrive there is no model at all; with all of them it comes back the same."""
     folder = tmp_path / "adapter"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "b.bin").write_bytes(b"b")
     (folder / "a.bin").write_bytes(b"a")
+    (folder / "sub" / "manifest.json").write_bytes(b"{}")
+    write_manifest(folder)
     sandbox.faults.add("reset_before", "PUT", after=1, times=None)
     with pytest.raises(ConnectionFailed):
         await connector.upload_artifact(str(folder), {"name": "mine"})
@@ -205,8 +249,8 @@ async def test_a_model_is_created_whole(connector, sandbox, tmp_path):
     sandbox.faults.clear()
     model = await connector.upload_artifact(str(folder), {"name": "mine", "tags": ["x", "y"]})
 
-    assert {"a.bin": b"a", "sub/b.bin": b"b"} == sandbox.models[model].files
-    assert ("mine", ("x", "y"), 2) == _known(await connector.get_model_metadata(model))
+    assert {"a.bin": b"a", "sub/b.bin": b"b", "sub/manifest.json": b"{}"} == sandbox.models[model].files
+    assert ("mine", ("x", "y"), 4) == _known(await connector.get_model_metadata(model))
     verify(await connector.download_model(model, tmp_path / "back"))
 
 
@@ -282,3 +326,35 @@ async def test_no_request_was_a_surprise(connector, sandbox):
     await connector.submit_job(sandbox.training_config())
 
     assert [] == sandbox.errors
+
+
+@pytest.fixture
+async def visitor(sandbox):
+    """Somebody who knows the key and writes requests by hand."""
+    async with Transport(sandbox.url, headers={"Authorization": f"Bearer {sandbox.key}"}) as transport:
+        yield transport
+
+
+async def test_the_platform_refuses_other_bytes_than_were_named(visitor, sandbox):
+    """An upload whose digest is another is not kept."""
+    with pytest.raises(PlatformError, match="these are not the bytes"):
+        await visitor.put("v1", "files", "0" * 64, content=b"x")
+
+
+@pytest.mark.parametrize(("change", "words"), [({"machine": "none"}, "no machine none"), ({}, "was not uploaded")])
+async def test_the_platform_refuses_jobs_that_it_cannot_run(visitor, sandbox, change, words):
+    """No such machine, no such data; there is no job then."""
+    dataset = {"name": "x.jsonl", "size": 1, "sha256": "0" * 64}
+    request = {"tag": None, "machine": None, "dataset": dataset, "training": {}}
+    with pytest.raises(PlatformError, match=words):
+        await visitor.post("v1", "jobs", json={**request, **change})
+
+    assert {} == dict(sandbox.jobs)
+
+
+async def test_the_platform_refuses_to_serve_what_is_stopped(connector, sandbox):
+    """Also when the deployment is still listed."""
+    deployment = await connector.deploy_model(sandbox.models.add("one").id)
+    await connector.stop_deployment(deployment)
+    with pytest.raises(PlatformError, match="is stopped"):
+        await connector.invoke_endpoint(deployment, {"prompt": "x"})

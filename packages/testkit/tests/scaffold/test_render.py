@@ -133,6 +133,13 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     assert {"mine.txt", "empty", "a"} == {path.name for path in tmp_path.iterdir()}
 
 
+def test_a_tilde_is_the_home(tmp_path, monkeypatch):
+    """Also in a program, where no shell has replaced it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert tmp_path / "here" / "pyproject.toml" in render("acme", Path("~/here"))
+
+
 def test_a_rendering_that_fails_leaves_nothing(tmp_path):
     """A disk that takes only small files gets none of them; the error is one of ours and names the folder."""
     program = """

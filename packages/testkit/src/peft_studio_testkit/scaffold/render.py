@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peft_studio.artifacts import put_in_place, require_empty
+from peft_studio.artifacts import put_in_place
 from peft_studio.errors import InvalidConfig
 from peft_studio.records import FEATURES
 from peft_studio_testkit.scaffold.imports import tidy_imports
@@ -36,7 +36,6 @@ def render(
     names = Names.of(name, display_name, author)
     chosen = _ordered(features)
     destination = destination.expanduser().absolute()
-    require_empty(destination)
     try:
         _write(destination, _files(names, chosen))
     except OSError as error:

@@ -21,7 +21,7 @@ from environments import Environment, Installer, say, wheel
 
 HERE: Final = Path(__file__).resolve().parent
 #: In this order: what takes longest comes last.
-BENCHMARKS: Final = ("install", "startup", "jobs_list", "local_submit", "training")
+BENCHMARKS: Final = ("install", "startup", "many_plugins", "jobs_list", "local_submit", "training")
 
 
 class Bench:
@@ -60,6 +60,11 @@ class Bench:
     def hub(self) -> Environment:
         """huggingface_hub with its program `hf`."""
         return self.installer.make("hub", "huggingface-hub")
+
+    @cached_property
+    def llm(self) -> Environment:
+        """llm, whose command line loads every plugin that is installed."""
+        return self.installer.make("llm", "llm")
 
     @cached_property
     def trl(self) -> Environment:

@@ -75,17 +75,18 @@ def build() -> list[Path]:
 def _write_wheel(folder: Path, number: int) -> Path:
     name = f"sample{number:02}"
     package = f"bench_connector_{number:02}"
-    files = _files(name, package)
+    content = files(name, package)
     info = f"{package}-{VERSION}.dist-info"
-    files[f"{info}/RECORD"] = "".join(_record(path, text) for path, text in files.items()) + f"{info}/RECORD,,\n"
+    content[f"{info}/RECORD"] = "".join(_record(path, text) for path, text in content.items()) + f"{info}/RECORD,,\n"
     wheel = folder / f"{package}-{VERSION}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in files.items():
+        for path, text in content.items():
             archive.writestr(zipfile.ZipInfo(path), text)  # without a date: the same bytes every time
     return wheel
 
 
-def _files(name: str, package: str) -> dict[str, str]:
+def files(name: str, package: str) -> dict[str, str]:
+    """What an installation of the connector consists of."""
     info = f"{package}-{VERSION}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: {VERSION}\nRequires-Dist: peft-studio<1,>=0.1\n"
     return {

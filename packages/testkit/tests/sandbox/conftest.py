@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from peft_studio_testkit.sandbox import HttpSandbox, Job
@@ -35,6 +35,10 @@ class AcmeSandbox(HttpSandbox):
             Route("/v1/bug", self.bug),
             Route("/v1/deep", lambda _: JSONResponse({"list": [{"a": 1}, {"b": [{}]}]})),
             Route("/v1/plain", lambda _: PlainTextResponse("plain")),
+            Route(
+                "/v1/together",
+                lambda _: StreamingResponse(iter([b"data: a\n\ndata: b\n\ndata: c\n\n", b"data: d\n\n"])),
+            ),
             Route("/v1/empty", lambda _: Response()),
             Route("/v1/big", self.big),
         ]

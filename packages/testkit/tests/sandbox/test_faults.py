@@ -308,6 +308,13 @@ def test_drop_after_events(sandbox):
     assert (b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n", "reset") == (answer.body, answer.error)
 
 
+def test_drop_after_events_that_come_together(sandbox):
+    """Events are counted, not the pieces in which they are sent."""
+    sandbox.faults.add("drop_after", events=2)
+    answer = by_httpx2(sandbox, "GET", "/v1/together")
+    assert (b"data: a\n\ndata: b\n\n", "reset") == (answer.body, answer.error)
+
+
 def test_half_open(sandbox):
     """After so many events nothing comes any more, and nothing ends."""
     job = sandbox.jobs.add(pending_seconds=0, running_seconds=4, lines=["a", "b", "c"])

@@ -38,7 +38,9 @@ def test_reset_forgets_everything(sandbox, client, create):
     answers = [httpx2.get(f"{url}/v1/jobs", headers=fresh) for _ in range(2)]
     assert [200, 200] == [answer.status_code for answer in answers]
     assert "x-ratelimit-limit" not in answers[0].headers
-    assert "complet" in sandbox.jobs.add(id="j", pending_seconds=0, running_seconds=0).status
+    job = sandbox.jobs.add()
+    sandbox.advance(100)
+    assert "completed" == job.status
 
 
 def test_reset_cuts_clients_that_are_still_there(sandbox, client):
@@ -168,6 +170,13 @@ def test_pages_hold_every_item_once(sandbox, client, create):
     assert (ids, [3, 3, 1]) == (seen, sizes)
     for wrong in ("x", "Zm9v", "ünsinn"):
         assert 400 == client.get("/v1/jobs", params={"cursor": wrong}).status_code
+
+
+def test_the_last_page_has_no_successor(sandbox, client, create):
+    """Also when the items fill it."""
+    for _ in range(sandbox.page_size):
+        create()
+    assert client.get("/v1/jobs").json()["next"] is None
 
 
 def test_a_mistake_of_the_author_is_kept_and_told(sandbox, client, caplog):

@@ -21,6 +21,14 @@ def test_a_job_runs_as_the_clock_says(sandbox, client, create):
     assert ["pending", "pending", "running", "running", "completed"] == seen
 
 
+def test_many_small_steps_are_one_large(sandbox):
+    """Ten times a tenth of a second is a second, whatever floating-point numbers make of it."""
+    job = sandbox.jobs.add(pending_seconds=0, running_seconds=1)
+    for _ in range(10):
+        sandbox.advance(0.1)
+    assert JobStatus.COMPLETED is job.status
+
+
 def test_what_arrived_is_the_record(sandbox, create):
     """The record keeps what the platform was asked for, and its tag."""
     job = sandbox.jobs[create(rank=4, tag="ps-1")]

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from peft_studio.models import JobStatus
-from peft_studio_testkit.sandbox.streaming import json_line, line_events, line_text
+from peft_studio_testkit.sandbox.streaming import json_line, line_events, line_text, numbered_lines
 
 
 @pytest.fixture
@@ -78,6 +78,23 @@ async def test_the_payload_and_the_end_can_be_other(sandbox, job):
     sandbox.advance(9)
     text = await _read(line_events(_asking(), sandbox.clock, job, data=json_line, end_event=None))
     assert 'id: 3\ndata: {"message": "ü"}\n\nid: 4\ndata: {"message": "d"}\n\n' == text[text.index("id: 3") :]
+
+
+async def test_the_last_lines_are_not_lost(sandbox):
+    """A job that writes its last line and ends between two looks of a reader."""
+
+    class Ending:
+        """Ends at the moment in which its lines are read for the first time."""
+
+        status, written = JobStatus.RUNNING, ["last"]
+
+        @property
+        def lines(self):
+            before = [] if self.status is JobStatus.RUNNING else self.written
+            self.status = JobStatus.COMPLETED
+            return before
+
+    assert ["last"] == [line async for _, line in numbered_lines(sandbox.clock, Ending())]
 
 
 async def test_plain_text(sandbox, job):

@@ -15,6 +15,7 @@ from peft_studio import (
     JobNotFound,
     Transport,
 )
+from peft_studio._transport_requests import origin
 
 TOKEN = "sk-canary-0123456789"
 
@@ -244,3 +245,17 @@ async def test_answer_that_cannot_be_unpacked_is_no_answer(server: Any, transpor
 
     with pytest.raises(ConnectionFailed, match="broke off"):
         await transport.get("jobs")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://acme.dev:80/a?b", "http://acme.dev"),
+        ("https://ACME.dev:443", "https://acme.dev"),
+        ("https://acme.dev:80", "https://acme.dev:80"),
+        ("http://user:secret@[::1]:8080/", "http://[::1]:8080"),
+    ],
+)
+def test_origin_is_scheme_host_and_port(url: str, expected: str) -> None:
+    """Written in one way only, so that two of them can be compared."""
+    assert expected == origin(url)

@@ -72,6 +72,30 @@ async def test_close_ends_what_is_under_way(server: Any) -> None:
     assert 1 == len(server.requests)
 
 
+async def test_close_is_the_reason_that_is_told(server: Any) -> None:
+    """Not the lost connection that follows from it."""
+    server.steps = [hang]
+    transport = Transport(server.url, timeout=30)
+    asking = asyncio.create_task(transport.post("jobs", json={}))
+    await server.was_asked.wait()
+
+    await transport.close()
+
+    with pytest.raises(ConnectionFailed, match="is closed"):
+        await asking
+
+
+async def test_body_that_nobody_reads_holds_no_connection(server: Any, transport: Transport) -> None:
+    """However many redirects with a page come, the pool does not run dry."""
+    server.steps = [server.reply(302, b"x" * 10_000, Location="/elsewhere"), READY] * 40
+
+    for _ in range(40):
+        assert ["x"] == await transport.get("jobs")
+
+    await transport.close()
+    await server.until_closed()
+
+
 async def test_cancelled_request_leaves_no_connection(server: Any) -> None:
     """The connection of a cancelled task is closed at once, and the transport can still be used."""
     server.steps = [hang, READY]

@@ -43,7 +43,7 @@ def install(project: Path, site: Path) -> None:
 
 def pytest_in(project: Path, options: list[str], environment: dict[str, str]) -> None:
     """Type pytest as the reader does, for a few checks: the testkit's own tests run them all."""
-    few = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-k", "name_is_a_slug or job_is_found_by_its_tag"]
+    few = ["-q", "-p", "no:cacheprovider", "-k", "name_is_a_slug or job_is_found_by_its_tag"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *few, *options],
         capture_output=True, text=True, check=False, cwd=project, env={**os.environ, **environment},

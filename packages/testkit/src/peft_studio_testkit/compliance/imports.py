@@ -22,7 +22,7 @@ modules, threads, variables = set(sys.modules), threading.active_count(), dict(o
 handlers = (list(logging.getLogger().handlers), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 def watch(event, arguments):
     if event in kinds:
-        if event == "open" and not (isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
         if event == "open" and "__pycache__" in str(arguments[0]):
             return

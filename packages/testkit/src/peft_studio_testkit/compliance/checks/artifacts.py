@@ -13,9 +13,9 @@ from typing import Any
 
 from peft_studio import ArtifactNotFound, ConnectionFailed, InvalidConfig, JobNotFound, JobStatus, PeftStudioError
 from peft_studio.session import Session
-from peft_studio_testkit.compliance.check import group
+from peft_studio_testkit.compliance.check import CheckFailed, group
 from peft_studio_testkit.compliance.checks.submission import submit
-from peft_studio_testkit.compliance.expect import equal, expect, refused, shown
+from peft_studio_testkit.compliance.expect import equal, expect, outcome, refused, shown
 from peft_studio_testkit.compliance.memory import growth_of
 from peft_studio_testkit.compliance.subject import Subject
 
@@ -45,6 +45,11 @@ async def finished(subject: Subject, session: Session, **script: Any) -> str:
     id = await submit(subject, session)
     await asyncio.to_thread(subject.sandbox.advance_until, id, JobStatus.COMPLETED)
     return id
+
+
+def small(subject: Subject) -> dict[str, Any]:
+    """The script of a job with two files, where a job can be told how to go."""
+    return {"files": FILES} if subject.is_remote else {}
 
 
 def truth(subject: Subject, id: str) -> dict[str, bytes]:
@@ -102,7 +107,7 @@ async def missing_folders_are_made(subject: Subject) -> None:
     with folder() as place:
         (place / "empty").mkdir()
         async with subject.connected() as session:
-            id = await finished(subject, session)
+            id = await finished(subject, session, **small(subject))
             for destination in (place / "a" / "b" / "adapter", place / "empty"):
                 await session.call("download_artifact", job_id=id, destination=destination)
                 same_files(truth(subject, id), destination)
@@ -145,15 +150,23 @@ async def unknown_job_has_no_artifact(subject: Subject) -> None:
 
 @check()
 async def artifact_as_bytes(subject: Subject) -> None:
-    """fetch_artifact gives the adapter as bytes; where it is a tar archive it holds the platform's files."""
+    """fetch_artifact gives the adapter as bytes; beside download_artifact it is a tar archive of the same files."""
     async with subject.connected() as session:
-        id = await finished(subject, session)
+        id = await finished(subject, session, **small(subject))
+        files = truth(subject, id)
         data = await session.ask("fetch_artifact", bytes, job_id=id)
     expect(data, "fetch_artifact answered no bytes")
     if subject.has("download_artifact"):
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            names = set(archive.getnames())
-        expect(set(truth(subject, id)) <= names, f"the archive holds {', '.join(sorted(names))}")
+        names = _names_in(data)
+        expect(set(files) <= names, f"the archive holds {', '.join(sorted(names)) or 'nothing'}")
+
+
+def _names_in(archive: bytes) -> set[str]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as file:
+            return set(file.getnames())
+    except tarfile.TarError as error:
+        raise CheckFailed(f"fetch_artifact answered {shown(archive, 40)}, which is no tar archive: {error}") from error
 
 
 @check()
@@ -240,8 +253,10 @@ async def names_stay_in_the_folder(subject: Subject) -> None:
             id = await finished(subject, session, files=FILES)
             subject.http.faults.add("alias", old="adapter_config.json", new="../escaped.txt", times=None)
             call = session.call("download_artifact", job_id=id, destination=place / "deep" / "adapter")
-            await refused(call, PeftStudioError, "an artifact with the file name ../escaped.txt")
-        expect(not list(place.rglob("escaped.txt")), "a file was written outside of the folder")
+            answer = await outcome(call)
+        expect(not list(place.rglob("escaped.txt")), "the file ../escaped.txt was written outside of the folder")
+        if not isinstance(answer, PeftStudioError):  # names do not come as JSON, so that none was changed
+            same_files(FILES, place / "deep" / "adapter")
 
 
 @check(offers=("download_artifact",), network=True)

@@ -48,7 +48,7 @@ async def missing_credentials_are_refused(subject: Subject) -> None:
         error = await refused(
             session.call("connect", credentials=partial), InvalidCredentials, f"connect without {key}"
         )
-        await session.close()
+        await outcome(session.close())
         expect(key in str(error), f"the error without {key} does not name it: {error}")
 
 
@@ -126,9 +126,10 @@ async def connect_again(subject: Subject) -> None:
 @check(network=True)
 async def use_after_disconnect(subject: Subject) -> None:
     """A call after disconnect raises ConnectionFailed."""
-    async with subject.connected() as session:
-        await session.call("disconnect")
-        await refused(probe(subject, session), ConnectionFailed, "a call after disconnect")
+    session = subject.session()
+    await session.open()
+    await session.close()
+    await refused(probe(subject, session), ConnectionFailed, "a call after disconnect")
 
 
 @check(network=True)
@@ -149,7 +150,9 @@ async def disconnect_closes_everything(subject: Subject) -> None:
 async def refused_connect_leaves_nothing_open(subject: Subject) -> None:
     """A connect that was refused, and disconnected as the manager does, leaves no connection open."""
     key = subject.sandbox.secret_keys[0]
-    await outcome(subject.session({**subject.sandbox.credentials(), key: "wrong-0123456789"}).open())
+    session = subject.session({**subject.sandbox.credentials(), key: "wrong-0123456789"})
+    await outcome(session.open())
+    await outcome(session.close())
     await nothing_open(subject)
 
 
@@ -176,6 +179,6 @@ async def instances_share_nothing(subject: Subject) -> None:
         key = subject.sandbox.secret_keys[0]
         other = subject.session({**subject.sandbox.credentials(), key: "wrong-0123456789"})
         await outcome(other.open())
-        await other.close()
+        await outcome(other.close())
         answer = await outcome(probe(subject, session))
         expect(not isinstance(answer, Exception), f"after another instance was refused, this one gave {shown(answer)}")

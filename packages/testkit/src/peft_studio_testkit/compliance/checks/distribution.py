@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.specifiers import Specifier
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from peft_studio import __version__ as core_version
 from peft_studio.manifest import API_VERSION
@@ -27,6 +28,12 @@ check = group(__name__)
 async def entry_point_is_found(subject: Subject) -> None:
     """A distribution is installed whose entry point in `peft_studio.connectors` has the connector's name."""
     expect(subject.record is not None, f"no installed distribution has an entry point named {subject.name!r}")
+
+
+@check()
+async def manifest_is_there(subject: Subject) -> None:
+    """connector.json lies beside the package's __init__.py and can be read without importing it."""
+    expect(subject.manifest, "there is no connector.json")
 
 
 @check()
@@ -45,12 +52,6 @@ async def plugin_lists_its_hooks(subject: Subject) -> None:
     written = {name for name in vars(_plugin(subject)) if name.startswith("peft_studio_")} - {"peft_studio_connector"}
     listed = set(subject.manifest.hooks) | ({"peft_studio_cli"} if subject.manifest.commands else set())
     equal(sorted(written), sorted(listed), "the list of hooks in connector.json")
-
-
-@check()
-async def manifest_is_there(subject: Subject) -> None:
-    """connector.json lies beside the package's __init__.py and can be read without importing it."""
-    expect(subject.manifest, "there is no connector.json")
 
 
 @check()
@@ -123,9 +124,11 @@ async def documentation_is_named(subject: Subject) -> None:
 
 @check(network=True)
 async def hosts_are_named(subject: Subject) -> None:
-    """A connector that talks to a platform lists its hosts, as bare names."""
+    """A connector that talks to a platform lists its hosts, as bare names, unless users must give the address."""
     hosts = subject.manifest.hosts
-    expect(hosts, "hosts is missing in connector.json")
+    required = [field.key for field in subject.manifest.credentials if field.required]
+    is_given = any(re.search("url|host|address|endpoint", key) for key in required)
+    expect(hosts or is_given, "hosts is missing in connector.json")
     wrong = [host for host in hosts if not re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", host)]
     expect(not wrong, f"hosts has {', '.join(wrong)}; write bare names like api.example.com")
 
@@ -143,38 +146,44 @@ async def core_is_bounded(subject: Subject) -> None:
     expect(needed, "the distribution does not require peft-studio")
     text = str(needed[0].specifier)
     upper = Version(f"{Version(core_version).major + 1}.0")
-    expect(needed[0].specifier.contains(core_version), f"peft-studio{text} does not allow {core_version}")
+    is_allowed = needed[0].specifier.contains(core_version, prereleases=True)
+    expect(is_allowed, f"peft-studio{text} does not allow {core_version}")
     expect(
         not needed[0].specifier.contains(upper), f"peft-studio{text} allows {upper}; bound it, such as <{upper.major}"
     )
-    expect(">" in text, f"peft-studio{text} has no lower bound; name the version that you test with")
+    has_lower = any(each.operator in (">=", ">", "~=", "==") for each in needed[0].specifier)
+    expect(has_lower, f"peft-studio{text} has no lower bound; name the version that you test with")
 
 
 @check()
 async def nothing_is_pinned(subject: Subject) -> None:
     """No requirement is pinned to one version: pins of two plugins cannot be installed together."""
-    pinned = [str(each) for each in _requirements(subject) if any(s.operator == "==" for s in each.specifier)]
+    pinned = [str(each) for each in _requirements(subject) if any(_is_pin(one) for one in each.specifier)]
     expect(not pinned, f"the distribution pins {', '.join(pinned)}; give bounds instead")
 
 
 @check()
 async def types_are_shipped(subject: Subject) -> None:
     """The package brings py.typed, so that type checkers believe its annotations."""
-    package = _package(subject)
-    expect(files(package).joinpath("py.typed").is_file(), f"{package} has no py.typed")
+    package = _entry_point(subject).partition(".")[0]
+    with _on_path(subject):
+        expect(files(package).joinpath("py.typed").is_file(), f"{package} has no py.typed")
 
 
 @check()
 async def versions_agree(subject: Subject) -> None:
-    """The class has the version of its distribution."""
-    equal(subject.distribution.version, subject.connector.version, "version of the class")
+    """The class has the version of its distribution, however either is written."""
+    written, installed = subject.connector.version, subject.distribution.version
+    with suppress(InvalidVersion):  # which version-can-be-compared tells
+        expect(Version(written) == Version(installed), f"version of the class is {written!r}, not {installed!r}")
 
 
 @check()
 async def licence_is_named(subject: Subject) -> None:
     """The metadata of the distribution name a licence."""
     metadata = subject.distribution.metadata
-    expect({"License-Expression", "License"} & set(metadata), "the metadata name no licence")
+    classified = [each for each in metadata.get_all("Classifier") or () if each.startswith("License ::")]
+    expect(classified or {"License-Expression", "License"} & set(metadata), "the metadata name no licence")
 
 
 @check()
@@ -191,24 +200,26 @@ async def sandbox_is_delivered(subject: Subject) -> None:
     expect(list(groups), f"there is no entry point {subject.name!r} in the group peft_studio.sandboxes")
 
 
+def _is_pin(specifier: Specifier) -> bool:
+    return specifier.operator in ("==", "===") and not specifier.version.endswith(".*")
+
+
 def _requirements(subject: Subject) -> list[Requirement]:
     return [Requirement(line) for line in subject.distribution.requires or ()]
 
 
-def _package(subject: Subject) -> str:
-    _plugin(subject)
+def _entry_point(subject: Subject) -> str:
+    """The name of the plugin module."""
+    expect(subject.record is not None and subject.record.entry_point, f"there is no entry point for {subject.name!r}")
     assert subject.record is not None
     assert subject.record.entry_point is not None
-    return subject.record.entry_point.partition(".")[0]
+    return subject.record.entry_point
 
 
 def _plugin(subject: Subject) -> Any:
     """The plugin module, imported here."""
-    expect(subject.record is not None and subject.record.entry_point, f"there is no entry point for {subject.name!r}")
-    assert subject.record is not None
-    assert subject.record.entry_point is not None
     with _on_path(subject):
-        return import_module(subject.record.entry_point)
+        return import_module(_entry_point(subject))
 
 
 @contextmanager

@@ -24,6 +24,27 @@ _HTTP = {
     "tornado",
     "niquests",
 }
+#: What those bring: the check that names them has said it.
+_BROUGHT = {
+    "aiohappyeyeballs",
+    "aiosignal",
+    "anyio",
+    "certifi",
+    "chardet",
+    "charset_normalizer",
+    "frozenlist",
+    "h11",
+    "h2",
+    "hpack",
+    "hyperframe",
+    "idna",
+    "multidict",
+    "propcache",
+    "sniffio",
+    "truststore",
+    "typing_extensions",
+    "yarl",
+}
 #: What core itself brings: a plugin may use it.
 _CORE = {
     "attr",
@@ -99,7 +120,8 @@ async def import_loads_no_http_library(subject: Subject) -> None:
 async def import_loads_no_sdk(subject: Subject) -> None:
     """The import loads no other package than core, what core brings, and its own."""
     own = {((subject.record and subject.record.entry_point) or "").partition(".")[0]}
-    others = set(subject.imported.modules) - sys.stdlib_module_names - _ALLOWED - _HTTP - own
+    http = _HTTP & set(subject.imported.modules)
+    others = set(subject.imported.modules) - sys.stdlib_module_names - _ALLOWED - own - (http and _HTTP | _BROUGHT)
     _none("loaded", sorted(name for name in others if not name.startswith("_")))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from peft_studio import ConnectionFailed, PeftStudioError, PricingInfo, Resource
 from peft_studio.session import Session
 from peft_studio_testkit.compliance.check import group
-from peft_studio_testkit.compliance.expect import equal, expect, raised_by, shown
+from peft_studio_testkit.compliance.expect import equal, expect, outcome, raised_by, shown
 from peft_studio_testkit.compliance.subject import Subject
 
 check = group(__name__, feature="training")
@@ -68,8 +69,7 @@ async def every_resource_has_a_price(subject: Subject) -> None:
 async def prices_are_decimals(subject: Subject) -> None:
     """Money is Decimal, 0 or more, or None where it is unknown; the currency has three letters."""
     async with subject.connected() as session:
-        for each in await _resources(session):
-            price = await session.ask("get_pricing", PricingInfo, resource_id=each.id)
+        for each, price in await _prices(session):
             for amount in (price.hourly_rate, price.storage_gb_hourly_rate):
                 right = amount is None or (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0)
                 expect(right, f"the price of {each.id} is {amount!r}")
@@ -80,8 +80,7 @@ async def prices_are_decimals(subject: Subject) -> None:
 async def billing_is_in_seconds(subject: Subject) -> None:
     """billing_increment is a number of seconds from 1 on, or None; as_of knows its time zone."""
     async with subject.connected() as session:
-        for each in await _resources(session):
-            price = await session.ask("get_pricing", PricingInfo, resource_id=each.id)
+        for each, price in await _prices(session):
             step = price.billing_increment
             expect(step is None or (isinstance(step, int) and step >= 1), f"billing_increment of {each.id} is {step!r}")
             aware = price.as_of is None or (isinstance(price.as_of, datetime) and price.as_of.tzinfo is not None)
@@ -100,3 +99,11 @@ async def unknown_resource_has_no_price(subject: Subject) -> None:
 async def _resources(session: Session) -> list[Resource]:
     found: list[Resource] = await session.ask("list_resources", list)
     return found
+
+
+async def _prices(session: Session) -> list[tuple[Resource, Any]]:
+    """Every price that there is; where one is missing every-resource-has-a-price says so."""
+    answers = [
+        (each, await outcome(session.call("get_pricing", resource_id=each.id))) for each in await _resources(session)
+    ]
+    return [(each, answer) for each, answer in answers if isinstance(answer, PricingInfo)]

@@ -202,21 +202,26 @@ async def unknown_tag_finds_nothing(subject: Subject) -> None:
 
 @check(offers=("find_job",), network=True)
 async def lost_job_is_found(subject: Subject) -> None:
-    """A job whose submission was not answered is found by its tag."""
-    await _unknown(subject, "reset_after", created=1)
+    """A job whose submission was not answered is found by its tag, also by an instance that knows nothing of it."""
+    method, path = subject.http.job_creation
     async with subject.connected() as session:
-        (id,) = subject.sandbox.jobs
-        equal(id, await session.call("find_job", tag=TAG), "find_job after a lost answer")
+        subject.http.faults.add("reset_after", method=method, path=path)
+        await outcome(session.call("submit_job", config=subject.sandbox.training_config(tag=TAG)))
+    async with subject.connected() as session:
+        found = await session.call("find_job", tag=TAG)
+    expect(found in subject.sandbox.jobs, f"find_job after a lost answer gave {shown(found)}")
 
 
 @check(offers=("find_job",), network=True)
 async def job_is_found_among_many(subject: Subject) -> None:
-    """find_job finds a job that is not on the platform's first page."""
+    """find_job finds a job that is not on the platform's first page, whether that begins with old or with new ones."""
     async with subject.connected() as session:
+        for number in range(150):
+            subject.sandbox.jobs.add(tag=f"ps-older-{number}")
         id = await submit(subject, session, tag=TAG)
-        for number in range(250):
-            subject.sandbox.jobs.add(tag=f"ps-other-{number}")
-        equal(id, await session.call("find_job", tag=TAG), "find_job among 251 jobs")
+        for number in range(150):
+            subject.sandbox.jobs.add(tag=f"ps-newer-{number}")
+        equal(id, await session.call("find_job", tag=TAG), "find_job among 301 jobs")
 
 
 @check(offers=("find_job",), network=True)

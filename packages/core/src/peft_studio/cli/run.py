@@ -14,12 +14,14 @@ from peft_studio.cli import INTERRUPTED, JOB_FAILED, JOB_STOPPED
 from peft_studio.cli.desk import Desk
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
+from peft_studio.errors import InvalidConfig
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
 from peft_studio.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from peft_studio.cli.view import View
+    from peft_studio.manager import ConnectorManager
 
 
 @click.command()
@@ -83,10 +85,20 @@ class Run:
         return watch(self._desk, job, as_json=self._as_json)
 
     async def _submit(self) -> JobRecord:
-        if self._config.output_path is not None:
-            require_empty(self._config.output_path)  # told now rather than after a job that cost money
         async with self._desk.manager() as manager:
+            await self._check_output(manager)
             return await manager.jobs.submit(self._connector, self._config)
+
+    async def _check_output(self, manager: ConnectorManager) -> None:
+        """Refuse a folder that is not empty now, rather than after a job that cost money."""
+        if self._config.output_path is None:
+            return
+        try:
+            require_empty(self._config.output_path)
+        except InvalidConfig:
+            await manager.connect(self._connector)
+            await manager.validate_config(self._connector, self._config)  # tells whatever else is wrong, too
+            raise
 
     def _dry_run(self) -> int:
         async def check() -> dict[str, Any]:

@@ -215,9 +215,22 @@ def _take(items: SimpleQueue[Any]) -> Any:
 
 
 def _serve(ready: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        ready.put((asyncio.get_running_loop(), stop))
-        await stop.wait()
+    """Do what `asyncio.run` does, but for its last step.
 
-    asyncio.run(until_stopped())
+    It waits for the pool of threads, in a new thread, which Python 3.12 refuses to a program that is ending.
+    """
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    try:
+        ready.put((loop, stop))
+        loop.run_until_complete(_until(stop))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

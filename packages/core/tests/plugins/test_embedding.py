@@ -219,13 +219,32 @@ async def test_connections_belong_to_the_loop_that_opened_them() -> None:
         assert await manager.verify_connection("everything")
 
 
+async def test_a_connection_that_is_being_opened_belongs_to_its_loop_too() -> None:
+    """Another loop is refused before the first one is done."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def connect(self, credentials):
+        entered.set()
+        await go_on.wait()
+        return True
+
+    slow = type("Slow", (Everything,), {"connect": connect})
+    async with ConnectorManager(connectors=[slow, Mine], discover=False, ledger=False) as manager:
+        opening = asyncio.create_task(manager.connect("everything"))
+        await entered.wait()
+        error = await asyncio.to_thread(in_a_loop_of_its_own, lambda: manager.connect("mine"))
+        assert "this manager's connections belong to another event loop" == str(error)
+        go_on.set()
+        assert await opening
+
+
 def test_a_manager_without_connections_may_change_loops() -> None:
     """Made at import, used by one `asyncio.run` after the other."""
     manager = ConnectorManager(connectors=[Everything], discover=False, ledger=False)
 
     async def use() -> bool:
         async with manager:
-            await manager.connect("everything")
+            await asyncio.gather(*(manager.connect("everything") for _ in range(2)))
             return await manager.verify_connection("everything")
 
     assert [True, True] == [asyncio.run(use()), asyncio.run(use())]

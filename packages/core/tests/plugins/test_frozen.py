@@ -95,13 +95,15 @@ def test_sandboxes_are_collected_where_the_testkit_is_used(run_hook: Any, site: 
     assert str(acme.folder / "connector.json") in datas
 
 
-def test_a_plugin_that_is_gone_stops_no_build(run_hook: Any, site: Any) -> None:
-    """Metadata that leads nowhere are taken along; the program will say what is broken."""
-    acme = site.add("acme", value="gone_for_good.plugin")
+@pytest.mark.parametrize("value", ["gone_for_good.plugin", "a_single_module"])
+def test_a_plugin_without_a_package_stops_no_build(run_hook: Any, site: Any, value: str) -> None:
+    """Metadata that lead nowhere are taken along: the program will say what is broken. One module has no data."""
+    acme = site.add("acme", value=value)
+    (site.root / "a_single_module.py").write_text("")
     datas, modules = run_hook("peft_studio")
 
     assert str(acme.metadata) in datas
-    assert "gone_for_good.plugin" in modules
+    assert value in modules
 
 
 @pytest.fixture(scope="module")

@@ -392,6 +392,27 @@ def test_an_interrupt_cancels_the_call(method: str) -> None:
         assert manager.verify_connection("everything")
 
 
+@pytest.mark.usefixtures("interrupts")
+def test_an_interrupted_call_that_fails_is_not_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for its error any more."""
+
+    class Failing(Interrupted):
+        async def _wait(self) -> None:
+            try:
+                await super()._wait()
+            finally:
+                raise RuntimeError("while cleaning up")
+
+    with manager_of(Failing) as manager:
+        manager.connect("everything")
+        with pytest.raises(KeyboardInterrupt):
+            manager.search_models("everything", "x")
+        gc.collect()
+        assert manager.verify_connection("everything")
+
+    assert [] == caplog.messages
+
+
 # The end.
 
 
@@ -458,20 +479,37 @@ def test_a_manager_that_is_forgotten_ends_its_thread() -> None:
     assert not thread.is_alive()
 
 
-def test_a_program_that_closes_nothing_ends() -> None:
-    """Without a complaint, in the middle of a stream."""
-    program = """
-import sys
+ENDING = """
+import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from everything import Everything
 from peft_studio import SyncConnectorManager
 
-manager = SyncConnectorManager(connectors=[Everything], discover=False, ledger=False)
+class Streaming(Everything):
+    async def stream_logs(self, job_id):
+        try:
+            while True:
+                yield "first"
+        finally:
+            FINALLY
+            print("closed", flush=True)
+
+manager = SyncConnectorManager(connectors=[Streaming], discover=False, ledger=False)
 manager.connect("everything")
 lines = manager.stream_logs("everything", "j-1")
-print(next(lines))
+print(next(lines), flush=True)
 """
-    assert ["first"] == run(program)
+
+
+def test_a_program_that_closes_nothing_ends() -> None:
+    """In the middle of a stream, which is closed in its own words; nothing is complained of."""
+    assert ["first", "closed"] == run(ENDING.replace("FINALLY", "await asyncio.sleep(0.1)"))
+
+
+@pytest.mark.slow
+def test_a_stream_that_does_not_close_cannot_keep_a_program() -> None:
+    """It gets a few seconds."""
+    assert ["first"] == run(ENDING.replace("FINALLY", "await asyncio.Event().wait()"))
 
 
 def test_importing_the_facade_costs_nothing() -> None:

@@ -20,11 +20,9 @@ def collect_plugins(group: str) -> tuple[list[tuple[str, str]], list[str]]:
     What a plugin imports is found by the analysis, function bodies included; one that imports by name needs a hook of
     its own.
     """
-    from PyInstaller.utils.hooks import collect_data_files, collect_entry_point, is_package
+    from PyInstaller.utils.hooks import collect_data_files, collect_entry_point
 
     datas, modules = collect_entry_point(group)
-    packages = {module.partition(".")[0] for module in modules}
-    for package in sorted(packages):
-        if is_package(package):
-            datas += collect_data_files(package)
+    for package in sorted({module.partition(".")[0] for module in modules}):
+        datas += collect_data_files(package)
     return datas, modules

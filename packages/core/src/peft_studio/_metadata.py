@@ -47,7 +47,7 @@ class Installed:
 
 
 def installed(path: Sequence[str] | None = None) -> list[Installed]:
-    """Every distribution on `path` (default: sys.path); the first of a name is the one that counts.
+    """Every distribution on `path` (default: sys.path), once; the first of a name is the one that counts.
 
     Folders without readable metadata are left out: those that matter are told of by `claims`.
     """
@@ -55,7 +55,7 @@ def installed(path: Sequence[str] | None = None) -> list[Installed]:
     for distribution in _in_order(path):
         entry = _installed(distribution)
         if entry is not None:
-            found.setdefault(str((entry.location / entry.folder).resolve()), entry)
+            found.setdefault(str(entry.location / entry.folder), entry)
     return list(found.values())
 
 

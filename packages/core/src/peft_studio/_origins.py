@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from peft_studio._metadata import Installed
@@ -33,7 +33,7 @@ def project_folder(installed: Installed) -> Path | None:
     origin = direct_url(installed)
     if origin is None or not origin.get("dir_info", {}).get("editable"):
         return None
-    return Path(url2pathname(unquote(urlsplit(origin["url"]).path)))
+    return Path(url2pathname(urlsplit(origin["url"]).path))
 
 
 def direct_url(installed: Installed) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from peft_studio._unmet import Unmet, unmet
 from peft_studio.compatibility import CORE
 from peft_studio.installers import remedy_to_install
 from peft_studio.policy import Source, means, settings_file, sources
-from peft_studio.records import Plugin, Severity, State
+from peft_studio.records import Finding, Plugin, Severity, State
 from peft_studio.registry import FIRST_PARTY
 
 SANDBOXES = "peft_studio.sandboxes"
@@ -116,7 +116,7 @@ def connectors_are_usable(here: Environment) -> Iterator[Diagnosis]:
     """Nothing is known that stops a connector, and each has a connector.json."""
     for name, candidates in here.claims.items():
         state = here.registry.describe(name).state
-        for finding in here.registry.findings(name) if state is not State.DISABLED else ():
+        for finding in _to_tell(here.registry.findings(name)) if state is not State.DISABLED else ():
             yield Diagnosis(
                 question="ambiguous" if state is State.AMBIGUOUS else str(finding.stage),
                 what=f"{name}: {finding.message}",
@@ -124,6 +124,12 @@ def connectors_are_usable(here: Environment) -> Iterator[Diagnosis]:
                 remedy=finding.remedy or f"peft-studio connectors check {name}",
                 severity=finding.severity,
             )
+
+
+def _to_tell(findings: list[Finding]) -> list[Finding]:
+    """Without advice on how to make better what does not work."""
+    is_broken = any(finding.is_fault for finding in findings)
+    return [finding for finding in findings if not is_broken or finding.severity is not Severity.ADVICE]
 
 
 def reserved_names_are_ours(here: Environment) -> Iterator[Diagnosis]:

@@ -82,8 +82,9 @@ def test_what_a_list_knows(swap: dict[str, Any], question: str, words: str, site
     if isinstance(swap.get("manifest"), str):
         swap = {"manifest": swap["manifest"].encode()}
     site.add("acme", **swap)
-    diagnoses = found(site, question)
+    diagnoses = examine([site.root])
 
+    assert {question} == {diagnosis.question for diagnosis in diagnoses}
     assert words in "".join(diagnosis.what for diagnosis in diagnoses)
     assert {f"peft-studio-acme 1.0.0 in {site.root}"} == {diagnosis.where for diagnosis in diagnoses}
     assert (swap != {"manifest": None}) == any(diagnosis.is_fault for diagnosis in diagnoses)
@@ -131,14 +132,23 @@ def test_requirements(line: str, site: Any) -> None:
 def test_an_extra_promises_what_it_brings(site: Any) -> None:
     """`engine[gpu]` is met only with what engine asks for under gpu, and not with what it asks for otherwise."""
     site.add("acme", requires=["engine[gpu]"])
-    metadata = site.write_metadata("engine", "1.0", ["cuda-thing>=3; extra == 'gpu'", "doc-thing; extra == 'doc'"], "")
-    (metadata / "entry_points.txt").unlink()
+    lines = ["cuda-thing>=3; extra == 'gpu'", "doc-thing; extra == 'doc'", "other-thing; python_version > '3'", "thing"]
+    (site.write_metadata("engine", "1.0", lines, "") / "entry_points.txt").unlink()
     diagnosis = only(site, "requirement")
 
     assert (
         "peft-studio-acme needs cuda-thing>=3, and cuda-thing is not installed, which is told by engine"
         == diagnosis.what
     )
+
+
+def test_what_counts_as_installed(site: Any) -> None:
+    """A release candidate does, and of two metadata folders the one that imports go by."""
+    site.add("acme", requires=["engine>=2"])
+    for version, suffix in (("2.1rc1", "dist-info"), ("1.0", "egg-info")):
+        (site.write_metadata("engine", version, [], "", suffix) / "entry_points.txt").unlink()
+
+    assert [] == examine([site.root, site.root])
 
 
 def test_distributions_that_want_each_other(site: Any) -> None:
@@ -276,7 +286,10 @@ def test_a_plugin_that_vanished(site: Any, home: Path) -> None:
     installed = site.add("acme", version="1.2.3")
     assert [] == examine([site.root])
     gone = installed.metadata.rename(site.root.parent / "gone")
-    first, second = only(site, "vanished"), only(site, "vanished")
+    first = only(site, "vanished")
+    site.add("later")
+    only(site, "vanished")
+    second = only(site, "vanished")
     gone.rename(installed.metadata)
     assert [] == examine([site.root])
     installed.metadata.rename(gone)
@@ -291,14 +304,16 @@ def test_a_plugin_that_vanished(site: Any, home: Path) -> None:
 
 
 def test_a_list_remembers_what_it_shows(studio: Any, site: Any) -> None:
-    """Nobody asks the doctor before something is gone."""
-    installed = site.add("acme")
+    """Nobody asks the doctor before something is gone; of an ambiguous name, everybody who claims it."""
+    claimants = [site.add("acme"), site.add("acme", distribution="other-acme")]
     studio("connectors", "list")
-    installed.metadata.rename(site.root.parent / "gone")
+    for number, installed in enumerate(claimants):
+        installed.metadata.rename(site.root.parent / f"gone-{number}")
     told = studio("connectors", "doctor").stdout
     studio("connectors", "doctor", "--forget")
 
     assert "warning: peft-studio-acme 1.0.0, which delivers acme, was installed here and is not any more" in told
+    assert "warning: other-acme 1.0.0, which delivers acme, was installed here and is not any more" in told
     assert "any more" not in studio("connectors", "doctor").stdout
 
 

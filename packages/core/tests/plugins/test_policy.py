@@ -95,12 +95,16 @@ def test_settings_count_and_the_environment_replaces_the_allow_list(
     assert {"one": "disabled", "two": "described", "three": "disabled"} == after
 
 
-def test_arguments_are_strongest(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_strongest(site: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding program decides for itself."""
     site.add("acme")
+    write_settings(home, '[plugins.pin]\nacme = "written"\nother = "written"\n')
     monkeypatch.setenv("PEFT_STUDIO_PLUGINS", "none")
+    pins = Policy.load(pin={"acme": "given"}).pin
+    write_settings(home, "")
 
     assert "acme" == ConnectorRegistry([site.root], Policy.load(allow=["acme"])).activate("acme").name
+    assert {"acme": "given", "other": "written"} == pins
 
 
 def test_a_pin_settles_an_ambiguous_name(site: Any, home: Path) -> None:

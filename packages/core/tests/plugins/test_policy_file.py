@@ -89,6 +89,7 @@ def test_a_file_that_is_not_understood_is_refused(text: str, file: Path) -> None
         PolicyFile().add("deny", ["acme"])
 
     assert before == file.read_bytes()
+    assert [file] == list(file.parent.iterdir())
 
 
 def test_bytes_that_are_no_text_are_refused(file: Path) -> None:

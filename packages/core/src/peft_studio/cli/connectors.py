@@ -91,7 +91,7 @@ def list_connectors(feature: str | None, as_json: bool) -> None:
     if as_json:
         print_json([record.to_dict() for record in records])
     elif not records:
-        click.echo("no connectors are installed; the local one: pip install 'peft-studio[local]'", err=True)
+        click.echo("no connectors are installed; the local one: peft-studio connectors install local", err=True)
     else:
         print_table(("NAME", "STATE", "FEATURES", "DISTRIBUTION"), [_row(record) for record in records])
         for record in records:

@@ -52,14 +52,14 @@ class Jobs:
     async def list_jobs(self) -> list[JobRecord]:
         """Every job, newest first; those that may still change are asked about."""
         for job in self._ledger.jobs():
-            if job.status in (JobStatus.PENDING, JobStatus.RUNNING):
+            if job.status in (JobStatus.PENDING, JobStatus.RUNNING) and not job.is_queued:
                 await self._refresh(job)
         return self._ledger.jobs()
 
     async def get(self, id: str) -> JobRecord:
         """One job, asked about unless it is over."""
         job = self._ledger.job(id)
-        if not job.status.is_terminal:
+        if not (job.status.is_terminal or job.is_queued):
             await self._refresh(job)
         return self._ledger.job(job.id)
 
@@ -82,8 +82,12 @@ class Jobs:
         return list(self._ledger.events(job.id))
 
     async def cancel(self, id: str) -> JobRecord:
-        """Stop a job for good."""
-        return await self._command(id, "cancel_job")
+        """Stop a job for good; one that waits in the offline queue is never submitted."""
+        job = self._ledger.job(id)
+        reason = "cancelled before it was submitted"
+        if job.is_queued and self._ledger.record_withdrawn(job.id, JobStatus.CANCELLED, reason):
+            return self._ledger.job(job.id)
+        return await self._command(job.id, "cancel_job")
 
     async def pause(self, id: str) -> JobRecord:
         """Stop a job at a checkpoint."""
@@ -139,6 +143,8 @@ class Jobs:
 
     async def _reach(self, job: JobRecord) -> str:
         """Connect, and return the platform's id of the job; one whose answer was lost is looked for by its tag."""
+        if job.is_queued:
+            raise JobNotFound(f"job {job.id} is queued: it was not submitted yet", remedy="peft-studio queue flush")
         if not self._manager.is_connected(job.connector):
             await self._manager.connect(job.connector)
         if job.platform_id is not None:

@@ -59,6 +59,9 @@ CREATE TABLE events (
 """
 
 
+#: Reason of a pending job that waits in the offline queue: no platform has been asked for it.
+QUEUED = "queued"
+
 _SELECT_JOBS = """
 SELECT id, connector, platform_id, status, reason, resumable, unreachable_since, created, base_model, cost, config
 FROM jobs
@@ -86,7 +89,12 @@ class JobRecord:
     @property
     def reachable(self) -> bool | None:
         """Whether the platform answered the last time; None for a job that need not be asked any more."""
-        return None if self.status.is_terminal else self.unreachable_since is None
+        return None if self.status.is_terminal or self.is_queued else self.unreachable_since is None
+
+    @property
+    def is_queued(self) -> bool:
+        """True while the submission waits in the offline queue."""
+        return self.status is JobStatus.PENDING and self.reason == QUEUED
 
 
 @frozen(kw_only=True)
@@ -133,14 +141,16 @@ class Ledger:
         return f"ps-{project}-{''.join(secrets.choice(alphabet) for _ in range(10))}"
 
     def record_intent(self, tag: str, connector: str, config: TrainingConfig) -> None:
-        """Write down a submission before the platform is called."""
-        now = _now()
+        """Write down a submission before the platform is called; a queued one leaves the queue by this."""
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO jobs (id, connector, status, created, base_model, config) VALUES (?, ?, ?, ?, ?, ?)",
-                (tag, connector, JobStatus.PENDING.value, now, config.base_model, json.dumps(config.to_dict())),
-            )
-            db.execute("INSERT INTO intents (job_id, action, written) VALUES (?, 'submit', ?)", (tag, now))
+            left_queue = db.execute(
+                "UPDATE jobs SET reason = NULL WHERE id = ? AND status = ? AND reason = ?",
+                (tag, JobStatus.PENDING.value, QUEUED),
+            ).rowcount
+            if not left_queue:
+                self._require_new(db, tag)
+                self._add_job(db, tag, connector, config)
+            db.execute("INSERT INTO intents (job_id, action, written) VALUES (?, 'submit', ?)", (tag, _now()))
 
     def record_submitted(self, tag: str, platform_id: str) -> None:
         """The platform took the job."""
@@ -153,6 +163,36 @@ class Ledger:
         with self._transaction() as db:
             db.execute("UPDATE jobs SET status = ?, reason = ? WHERE id = ?", (JobStatus.FAILED.value, reason, tag))
             self._settle(db, tag, "refused")
+
+    # Submissions that wait in the offline queue.
+
+    def record_queued(self, tag: str, connector: str, config: TrainingConfig) -> None:
+        """A submission waits in the queue. Does nothing when the job is known."""
+        with self._transaction() as db:
+            if db.execute("SELECT 1 FROM jobs WHERE id = ?", (tag,)).fetchone() is None:
+                self._add_job(db, tag, connector, config, QUEUED)
+
+    def record_requeued(self, tag: str) -> bool:
+        """The platform knows no such job, or refused it, so that nothing exists: it may be submitted again.
+
+        False when the job has come to exist, or was cancelled, meanwhile.
+        """
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE jobs SET status = ?, reason = ? WHERE id = ? AND platform_id IS NULL AND status IN (?, ?)",
+                (JobStatus.PENDING.value, QUEUED, tag, JobStatus.PENDING.value, JobStatus.FAILED.value),
+            ).rowcount
+            if changed:
+                self._settle(db, tag, "absent")
+        return changed == 1
+
+    def record_withdrawn(self, tag: str, status: JobStatus, reason: str) -> bool:
+        """A submission leaves the queue without having been made; False when it is not waiting there any more."""
+        changed = self._db.execute(
+            "UPDATE jobs SET status = ?, reason = ? WHERE id = ? AND status = ? AND reason = ?",
+            (status.value, reason, tag, JobStatus.PENDING.value, QUEUED),
+        ).rowcount
+        return changed == 1
 
     def open_intents(self) -> list[Intent]:
         """Intents of which nobody knows the outcome."""
@@ -248,6 +288,23 @@ class Ledger:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def _require_new(self, db: sqlite3.Connection, tag: str) -> None:
+        """A job that was cancelled while its submission was under way must not be submitted after all."""
+        for (status,) in db.execute("SELECT status FROM jobs WHERE id = ?", (tag,)):
+            raise PeftStudioError(f"job {tag} is {status} already", remedy=f"peft-studio jobs show {tag}")
+
+    def _add_job(
+        self, db: sqlite3.Connection, tag: str, connector: str, config: TrainingConfig, reason: str | None = None
+    ) -> None:
+        db.execute(
+            "INSERT INTO jobs (id, connector, status, reason, created, base_model, config)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                tag, connector, JobStatus.PENDING.value, reason, _now(), config.base_model,
+                json.dumps(config.to_dict()),
+            ),
+        )  # fmt: skip
 
     def _settle(self, db: sqlite3.Connection, tag: str, outcome: str) -> None:
         db.execute(

@@ -225,13 +225,14 @@ class SyncConnectorManager:
         """
         self._loop.run(self._manager.validate_config(name, config))
 
-    def submit_job(self, name: str, config: TrainingConfig) -> str:
+    def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None) -> str:
         """Start a job and return the platform's id of it.
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
+        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag.
         """
-        return self._loop.run(self._manager.submit_job(name, config))
+        return self._loop.run(self._manager.submit_job(name, config, tag=tag))
 
     def discover_connectors(self) -> list[ConnectorRecord]:
         """Look at the disk again and list what is there. Imports no connector."""
@@ -278,7 +279,7 @@ class SyncJobs:
         return self._loop.run(self._jobs.events(id))
 
     def cancel(self, id: str) -> JobRecord:
-        """Stop a job for good."""
+        """Stop a job for good; one that waits in the offline queue is never submitted."""
         return self._loop.run(self._jobs.cancel(id))
 
     def pause(self, id: str) -> JobRecord:

@@ -54,18 +54,19 @@ class Submission(Connections):
         await asyncio.to_thread(self._review, name, config)
         await session.validate(config)
 
-    async def submit_job(self, name: str, config: TrainingConfig) -> str:
+    async def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None) -> str:
         """Start a job and return the platform's id of it.
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
+        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag.
         """
         session = self._session(name)
         await self.validate_config(name, config)
         ledger = self._ledger()
         if ledger is None:
             return str(await session.ask("submit_job", str, config=config))
-        tag = ledger.new_tag(config)
+        tag = ledger.new_tag(config) if tag is None else tag
         config = attrs.evolve(config, tag=tag)
         ledger.record_intent(tag, name, config)
         try:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peft_studio import ConnectionFailed, InvalidConfig, JobNotFound, PeftStudioError, RateLimitError, Transport
-from peft_studio._transport_events import EVENT_LIMIT, EventParser, EventTooLong, ServerSentEvent
+from peft_studio._transport_events import _REMEMBERED, EVENT_LIMIT, EventParser, EventTooLong, Position, ServerSentEvent
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -107,9 +107,11 @@ def test_pause_is_read_from_digits_only() -> None:
     assert 1.5 == parser.retry
 
 
-texts = st.text(
-    st.sampled_from("dataeventidretry: \r\n\u20ac\U0001f600\ufeff1\0") | st.characters(codec="utf-8"), max_size=80
+letters = st.text(st.characters(codec="utf-8"), max_size=5)
+fields = (
+    st.sampled_from(["", "data: a", "data: €", "data", "id: 1", "id", "event: log", ": ping", "retry: 5"]) | letters
 )
+texts = st.lists(st.tuples(fields, ends)).map(lambda lines: "".join(map("".join, lines)))
 
 
 @given(texts, st.data())
@@ -129,6 +131,30 @@ def test_written_events_are_read_back(written: list[tuple[str, bool]]) -> None:
     text = "".join(f"data: {data}\r\n\r\n" if windows else f"data: {data}\n\n" for data, windows in written)
 
     assert [data for data, _ in written] == [event.data for event in parse(text.encode())]
+
+
+@pytest.mark.parametrize("rest", [b"data", b"data: a\n", b"id: 1\n", b"event: a\n", b": pi", "€".encode()[:2]])
+def test_end_between_events_is_known(rest: bytes) -> None:
+    """Whatever was begun, half a letter too, is not between events."""
+    parser = EventParser()
+
+    assert [ServerSentEvent("a")] == list(parser.feed(b"data: a\n\n: ping\n"))
+    assert parser.is_between_events
+    assert [] == list(parser.feed(rest))
+    assert not parser.is_between_events
+
+
+def test_repetition_of_a_long_stream_is_known() -> None:
+    """By its first id, though not every id is kept; and by any of the last ones."""
+    events = [ServerSentEvent("a", id=str(number)) for number in range(_REMEMBERED * 2)]
+    for start in (0, _REMEMBERED + 1, len(events) - 1):
+        position = Position(None)
+        assert all(position.is_new(event) for event in events)
+        assert _REMEMBERED == len(position._recent)
+
+        position.reopen()
+        assert not any(position.is_new(event) for event in events[start:])
+        assert position.is_new(ServerSentEvent("a", id="new"))
 
 
 def test_endless_event_is_refused() -> None:

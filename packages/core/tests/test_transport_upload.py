@@ -81,6 +81,19 @@ async def test_upload_is_sent_once(server: Any, transport: Transport, file: Path
     assert [CONTENT] * 3 == [request.body for request in server.requests]
 
 
+async def test_stream_is_sent_once_even_when_idempotent(server: Any, transport: Transport) -> None:
+    """It has been read and is gone."""
+    server.steps = [None, server.reply(body={})]
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    with pytest.raises(ConnectionFailed):
+        await transport.upload("files", file=stream(), idempotent=True)
+
+    assert 1 == len(server.requests)
+
+
 @pytest.mark.parametrize("name", ["missing", "."])
 async def test_file_that_cannot_be_read_is_named(server: Any, transport: Transport, tmp_path: Path, name: str) -> None:
     """Before anything is sent."""

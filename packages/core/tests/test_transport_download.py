@@ -121,6 +121,34 @@ async def test_long_file_is_found(server: Any, transport: Transport, file: Path,
     assert [] == left(file)
 
 
+async def test_endless_file_is_not_read_to_its_end(server: Any, transport: Transport, file: Path) -> None:
+    """It would fill the disk."""
+
+    async def endless(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while True:
+            writer.write(bytes(100_000))
+            await writer.drain()
+
+    server.steps = [endless]
+
+    async with asyncio.timeout(10):
+        with pytest.raises(PlatformError, match="it has more than 1000 bytes"):
+            await transport.download("file", file=file, size=1000)
+
+    assert [] == left(file)
+
+
+async def test_answer_without_a_byte_leaves_nothing(server: Any, transport: Transport, file: Path) -> None:
+    """A part of no bytes helps nobody."""
+    server.steps = [Storage(cuts=[0, 0, 0])]
+
+    with pytest.raises(ConnectionFailed, match="broke off"):
+        await transport.download("file", file=file)
+
+    assert [] == left(file)
+
+
 @pytest.mark.parametrize("value", [SHA256, f"sha256:{SHA256.upper()}", f'"{SHA256}"'])
 async def test_header_may_tell_the_sha256(server: Any, transport: Transport, file: Path, value: str) -> None:
     """In hex, however it is wrapped."""

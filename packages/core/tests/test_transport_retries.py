@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,22 @@ async def test_short_pause_is_waited_for(server: Any, transport: Transport, stat
     server.requests.clear()
     with pytest.raises(PeftStudioError):
         await transport.post("jobs", json={})
+    assert 1 == len(server.requests)
+
+
+@pytest.mark.parametrize("way", ["get", "download", "events"])
+async def test_pause_is_kept(server: Any, transport: Transport, tmp_path: Path, way: str) -> None:
+    """Nothing is asked before the time that the platform has named."""
+    server.steps = [server.reply(503, Retry_After="5"), READY]
+    asking = {
+        "get": lambda: transport.get("file"),
+        "download": lambda: transport.download("file", file=tmp_path / "file"),
+        "events": lambda: anext(transport.events("file")),
+    }
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asking[way](), 0.3)
+
     assert 1 == len(server.requests)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, field
 
 from peft_studio import manifest as manifests
 from peft_studio._memory import FailureMemory
@@ -41,6 +42,8 @@ class Entry:
     broken: Broken | None = None
     connector: type[PlatformConnector] | None = None
     is_active: bool = False
+    #: Held while it is imported: two threads that want it import it once.
+    trying: threading.RLock = field(factory=threading.RLock, eq=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -11,8 +11,8 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TextIO
 
 from attrs import frozen
 
@@ -55,30 +55,38 @@ def guarded(function: Callable[[], Any], limit: float) -> Result:
 
 
 class _captured:  # noqa: N801 -- reads as the context manager that it is
-    """While open, what `thread` writes to sys.stdout is kept; every other thread writes as before."""
+    """While open, what `thread` writes to sys.stdout is kept; every other thread writes as before.
+
+    Several plugins may be run at once: they share one way out, which is taken away after the last of them.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _kept: ClassVar[dict[threading.Thread, io.StringIO]] = {}
 
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
 
     def __enter__(self) -> io.StringIO:
         kept = io.StringIO()
-        self._before = sys.stdout
-        self._mine = _Split(self._before, kept, self._thread)
-        sys.stdout = self._mine
+        with self._lock:
+            self._kept[self._thread] = kept
+            if not isinstance(sys.stdout, _Split):
+                sys.stdout = _Split(sys.stdout, self._kept)
         return kept
 
     def __exit__(self, *details: object) -> None:
-        if sys.stdout is self._mine:
-            sys.stdout = self._before
+        with self._lock:
+            del self._kept[self._thread]
+            if not self._kept and isinstance(sys.stdout, _Split):
+                sys.stdout = sys.stdout.real
 
 
 class _Split:
-    """A sys.stdout that sends one thread's text elsewhere."""
+    """A sys.stdout that sends the text of some threads elsewhere."""
 
-    def __init__(self, real: TextIO, kept: io.StringIO, thread: threading.Thread) -> None:
-        self._real = real
+    def __init__(self, real: TextIO, kept: Mapping[threading.Thread, TextIO]) -> None:
+        self.real = real
         self._kept = kept
-        self._thread = thread
 
     def write(self, text: str) -> int:
         return self._target().write(text)
@@ -87,4 +95,4 @@ class _Split:
         return getattr(self._target(), name)
 
     def _target(self) -> TextIO:
-        return self._kept if threading.current_thread() is self._thread else self._real
+        return self._kept.get(threading.current_thread(), self.real)

@@ -169,11 +169,12 @@ class ConnectorRegistry:
     @property
     def hooks(self) -> Hooks:
         """The hook engine of this registry; loaded when it is first needed."""
-        if self._hooks is None:
-            from peft_studio.hooks import Hooks
+        from peft_studio.hooks import Hooks
 
-            self._hooks = Hooks()
-        return self._hooks
+        with self._lock:
+            if self._hooks is None:
+                self._hooks = Hooks()
+            return self._hooks
 
     def prepare(self, hook: str, only: str | None = None) -> builtins.list[Outcome]:
         """Activate the plugins that list `hook` in connector.json, or the plugin `only`; returns those that failed."""
@@ -226,8 +227,8 @@ class ConnectorRegistry:
 
     def _activated(self, name: str) -> Entry:
         """The entry of an active plugin; raises `BrokenConnector` when it cannot be had."""
-        with self._lock:
-            entry = self._entry(name)
+        entry = self._entry(name)
+        with entry.trying:  # not the registry's lock: an import that hangs keeps nobody else waiting
             if not entry.is_active and not entry.was_tried and entry.may_be_imported:
                 self._attempt(entry)
         if entry.is_active:

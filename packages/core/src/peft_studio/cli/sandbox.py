@@ -65,16 +65,16 @@ def start(name: str, port: int, speed: float, worker: bool, quiet: bool, as_json
     platform = _served(name)(port=port, speed=speed, worker=worker)
     if not quiet:
         platform.on_answer = _tell_request
-    with platform, _stopped_by_signals():
-        guide = Guide.to(name, platform)
-        if as_json:
-            print_json(guide.as_dict())
-        else:
-            click.echo(guide.text())
-        try:
+    try:
+        with _stopped_by_signals(), platform:
+            guide = Guide.to(name, platform)
+            if as_json:
+                print_json(guide.as_dict())
+            else:
+                click.echo(guide.text())
             threading.Event().wait()
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
 
 
 @contextmanager

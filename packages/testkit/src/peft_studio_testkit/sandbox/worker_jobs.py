@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from peft_studio.lines import LineWriter
 from peft_studio.models import JobEvent, JobStatus
 from peft_studio.training_config import TrainingConfig
 from peft_studio_testkit.sandbox.artifact import Files
+from peft_studio_testkit.sandbox.clock import POLL
 from peft_studio_testkit.sandbox.jobs import Job
 from peft_studio_worker.events import EventTail
 from peft_studio_worker.job_folder import JobFolder
@@ -112,6 +114,8 @@ class WorkerJob(Job):
         if self._is_alive():
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        while self._folder.is_alive():  # the trainer takes a moment to let its memory go
+            time.sleep(POLL)
         shutil.rmtree(self._folder.path, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:

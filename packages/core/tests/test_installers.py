@@ -86,6 +86,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         **dev.uv_settings(dev.read_pip_settings(listing)),
         **kept,
         "PATH": os.pathsep.join([str(python.parent), "/usr/bin", "/bin"]),
+        # Of its own: uv keeps what it has built of a folder until its pyproject.toml changes, and would test old code.
+        "UV_CACHE_DIR": str(folder / "cache"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PYTHON": sys.executable,
         "PIPX_DEFAULT_PYTHON": sys.executable,

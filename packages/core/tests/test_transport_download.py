@@ -308,6 +308,26 @@ except InvalidConfig as error:
     assert not (tmp_path / "big").exists()
 
 
+async def test_second_download_to_the_same_file_is_found_out(server: Any, transport: Transport, file: Path) -> None:
+    """What both have written is no file."""
+
+    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+        await writer.drain()
+        while "adapter.bin.part" not in left(file):  # noqa: ASYNC110 -- a folder sends no event
+            await asyncio.sleep(0.001)
+        with file.with_name("adapter.bin.part").open("ab") as other:
+            other.write(b"another download")
+        writer.write(b"half")
+
+    server.steps = [slow]
+
+    with pytest.raises(InvalidConfig, match="was changed by another download"):
+        await transport.download("file", file=file)
+
+    assert not file.exists()
+
+
 async def test_memory_stays_small(server: Any, tmp_path: Path) -> None:
     """200 MB pass through less than 32 MiB, also when half of them are there already."""
     size, block = 200_000_000, bytes(1_000_000)

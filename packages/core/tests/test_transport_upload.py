@@ -115,3 +115,15 @@ async def test_file_that_shrinks_is_named(server: Any, transport: Transport, fil
 
     assert [] == server.requests
     await server.until_closed()
+
+
+async def test_file_that_grows_is_sent_as_it_was(server: Any, transport: Transport, file: Path) -> None:
+    """As long as it was when the request began."""
+    server.steps = [server.reply(body={})]
+    uploading = asyncio.create_task(transport.upload("files", file=file))
+    await asyncio.sleep(0)  # it has been measured
+    with file.open("ab") as growing:
+        growing.write(b"more")
+
+    assert {} == await uploading
+    assert CONTENT == server.requests[0].body

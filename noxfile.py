@@ -59,7 +59,7 @@ def test(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Run the tests of the core alone, without torch: quick, and on any Python."""
     install(session, "-e", "packages/core[http]", *group("test"))
-    session.run("pytest", "packages/core", *session.posargs)
+    session.run("pytest", "packages/core", "-m", "not slow", *session.posargs)
 
 
 @nox.session

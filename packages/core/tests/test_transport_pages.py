@@ -48,7 +48,7 @@ async def test_fields_have_other_names_elsewhere(server: Any, transport: Transpo
     assert {"after": ["n"]} == server.requests[1].query
 
 
-@pytest.mark.parametrize("cursors", [["a", "a"], ["a", "b", "a"], [1, "1"]])
+@pytest.mark.parametrize("cursors", [["a", "a"], ["a", "b", "a"], [1, "1"], [7, 7]])
 async def test_pages_in_a_circle_end(server: Any, transport: Transport, cursors: list[Any]) -> None:
     """With an error, after the items that were read."""
     server.steps = [server.reply(body={"items": [cursor], "next_cursor": cursor}) for cursor in cursors]

@@ -23,13 +23,23 @@ from peft_studio.validation import DOCUMENTED
 
 #: What each capability may have beside its required methods.
 OPTIONAL = {
-    PlatformConnector: ("verify_connection", "get_required_credentials", "validate_config"),
+    PlatformConnector: ("verify_connection", "get_required_credentials", "validate_config", "observed"),
     TrainingConnector: ("fetch_artifact", "pause_job", "resume_job", "find_job", "get_metrics", "stream_events"),
     RegistryConnector: (),
     TrackingConnector: (),
     InferenceConnector: ("get_deployment_metrics",),
 }
-VALUES = ("JobStatus", "Resource", "PricingInfo", "ModelInfo", "Deployment", "JobEvent", "Problem")
+VALUES = (
+    "JobStatus",
+    "Resource",
+    "PricingInfo",
+    "ModelInfo",
+    "Deployment",
+    "JobEvent",
+    "Problem",
+    "Observed",
+    "RateLimit",
+)
 
 
 def parts() -> dict[str, Callable[[], str]]:

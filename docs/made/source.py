@@ -13,7 +13,9 @@ WIDTH = 88
 
 
 def signature(function: Any) -> str:
-    """The `def` line with all types, over several lines where it is long."""
+    """The `def` line with all types, over several lines where it is long; a property says that it is one."""
+    if isinstance(function, property):
+        return f"@property\n{signature(function.fget)}"
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     node.decorator_list, node.body = [], [ast.Pass()]

@@ -10,6 +10,7 @@ from peft_studio import errors
 TREE = {
     "InvalidConfig": ValueError,
     "InvalidCredentials": ValueError,
+    "MissingCredentials": ValueError,
     "ConnectionFailed": ConnectionError,
     "ArtifactNotFound": FileNotFoundError,
     "ConnectorNotFound": LookupError,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvalidConfig,
         InvalidCredentials,
         JobNotFound,
+        MissingCredentials,
         NotEnoughMemory,
         PeftStudioError,
         PlatformError,
@@ -38,7 +39,17 @@ if TYPE_CHECKING:
     from peft_studio.hookspecs import hookimpl
     from peft_studio.ledger import Ledger
     from peft_studio.manager import ConnectorManager
-    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Problem, Resource
+    from peft_studio.models import (
+        Deployment,
+        JobEvent,
+        JobStatus,
+        ModelInfo,
+        Observed,
+        PricingInfo,
+        Problem,
+        RateLimit,
+        Resource,
+    )
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.sync import SyncConnectorManager
     from peft_studio.training_config import TrainingConfig
@@ -54,6 +65,7 @@ _HOME = {
     "PeftStudioError": "errors",
     "InvalidConfig": "errors",
     "InvalidCredentials": "errors",
+    "MissingCredentials": "errors",
     "ConnectionFailed": "errors",
     "ArtifactNotFound": "errors",
     "ConnectorNotFound": "errors",
@@ -72,8 +84,10 @@ _HOME = {
     "JobEvent": "models",
     "JobStatus": "models",
     "ModelInfo": "models",
+    "Observed": "models",
     "PricingInfo": "models",
     "Problem": "models",
+    "RateLimit": "models",
     "Resource": "models",
     "ConnectorRegistry": "registry",
     "SyncConnectorManager": "sync",
@@ -99,13 +113,16 @@ __all__ = [
     "JobNotFound",
     "JobStatus",
     "Ledger",
+    "MissingCredentials",
     "ModelInfo",
     "NotEnoughMemory",
+    "Observed",
     "PeftStudioError",
     "PlatformConnector",
     "PlatformError",
     "PricingInfo",
     "Problem",
+    "RateLimit",
     "RateLimitError",
     "RegistryConnector",
     "Resource",

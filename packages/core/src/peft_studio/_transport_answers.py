@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from attrs import frozen
 
 from peft_studio._transport_errors import AskAgain, ErrorMaker
+from peft_studio._transport_observed import http_date
 from peft_studio._transport_wire import Answer
 from peft_studio.errors import (
     ConnectionFailed,
@@ -116,19 +116,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
         return float(value)
-    until = _date(value)
+    until = http_date(value)
     if until is None:
         return None
-    now = _date(headers.get("date", "")) or datetime.now(UTC)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
     return max(0.0, (until - now).total_seconds())
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _kind(status: int, missing: type[PeftStudioError], *, is_ours: bool) -> type[PeftStudioError]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from peft_studio.errors import UnsupportedCapability
-from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Resource
+from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Resource
 from peft_studio.training_config import TrainingConfig
 
 
@@ -41,6 +41,11 @@ class PlatformConnector(ABC):
     async def verify_connection(self) -> bool:
         """True while the platform answers and knows us. The default trusts `connect`."""
         return True
+
+    @property
+    def observed(self) -> Observed | None:
+        """What the platform's answers have said of themselves; with a transport, `return self._transport.observed`."""
+        return None
 
     def get_required_credentials(self) -> list[str]:
         """Keys that `connect` cannot do without; the manager asks for them before it calls `connect`."""

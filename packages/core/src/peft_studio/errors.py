@@ -4,7 +4,8 @@ Each error is a `PeftStudioError` *and* the built-in that Python programmers wou
 
     PeftStudioError
     ├── InvalidConfig          (ValueError)         a config, dataset or file that cannot be used
-    ├── InvalidCredentials     (ValueError)         the platform refused the credentials, or none were found
+    ├── InvalidCredentials     (ValueError)         the platform refused the credentials, or some are missing
+    │   └── MissingCredentials                      a required field was found nowhere
     ├── ConnectionFailed       (ConnectionError)    the platform could not be asked; says nothing of the job
     ├── ArtifactNotFound       (FileNotFoundError)  the job has no artifact (yet)
     ├── ConnectorNotFound      (LookupError)        no installed connector has that name
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from peft_studio.models import Problem
+    from peft_studio.models import Observed, Problem
 
 
 class PeftStudioError(Exception):
@@ -43,6 +44,8 @@ class PeftStudioError(Exception):
         self.why = why
         self.remedy = remedy
         self.connector = connector
+        #: What the platform's answers have said besides, as far as somebody listened.
+        self.observed: Observed | None = None
 
     def __str__(self) -> str:
         """The error as one sentence, without the remedy."""
@@ -78,6 +81,10 @@ class InvalidCredentials(PeftStudioError, ValueError):
     """The platform refused the credentials, or a required field was found nowhere."""
 
     exit_code = 4
+
+
+class MissingCredentials(InvalidCredentials):
+    """A required field was found nowhere; the platform was not asked."""
 
 
 class ConnectionFailed(PeftStudioError, ConnectionError):

@@ -117,6 +117,31 @@ class JobEvent:
 
 
 @frozen(kw_only=True)
+class RateLimit:
+    """How much a platform still lets us ask, in its own words; of several limits the one that is nearest to its end."""
+
+    #: Requests that are left.
+    remaining: int
+    #: Requests in the whole window.
+    limit: int | None = None
+    #: When the window ends, by our clock.
+    resets: datetime | None = None
+
+
+@frozen(kw_only=True)
+class Observed:
+    """What a platform's answers have said of themselves lately, whatever was asked."""
+
+    #: When the last answer came, UTC.
+    at: datetime
+    #: Seconds that the platform's clock is ahead of ours; 0 when no difference can be told.
+    clock_skew: float | None = None
+    rate_limit: RateLimit | None = None
+    #: The platform's number of the last request.
+    request_id: str | None = None
+
+
+@frozen(kw_only=True)
 class Problem:
     """One fault in something that was given to us: what is wrong, where, and what may have been meant."""
 

@@ -52,7 +52,7 @@ def validate(candidate: Any) -> list[Finding]:
         if name not in missing
     ]
     findings += [fault for name in DOCUMENTED if (fault := _method_fault(candidate, name)) is not None]
-    return findings + _construction_faults(candidate)
+    return findings + _observed_faults(candidate) + _construction_faults(candidate)
 
 
 def features_of(connector: type) -> tuple[str, ...]:
@@ -221,6 +221,13 @@ def _expected(name: str) -> str:
 
 def _shown(signature: inspect.Signature) -> str:
     return f"({', '.join(signature.parameters)})"
+
+
+def _observed_faults(candidate: type) -> list[Finding]:
+    """`observed` is read, not called."""
+    if not inspect.isroutine(inspect.getattr_static(candidate, "observed", None)):
+        return []
+    return [_fault(f"{candidate.__name__}.observed is a method; it is read, not called", "write @property above it")]
 
 
 def _construction_faults(candidate: type) -> list[Finding]:

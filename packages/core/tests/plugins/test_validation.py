@@ -278,3 +278,11 @@ def test_the_capability_classes_pass_as_they_are_meant_to() -> None:
         async def get_pricing(self, resource_id): ...
 
     assert [] == told(Good)
+
+
+def test_observed_is_read_and_not_called() -> None:
+    """A method of that name would never be called, and what it knows never be shown."""
+    fault = "fault: Mine.observed is a method; it is read, not called"
+
+    assert [fault] == told(changed(observed=lambda _: None))
+    assert [] == told(changed(observed=property(lambda _: None)))

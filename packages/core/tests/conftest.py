@@ -153,6 +153,14 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     return Received(method, target, headers, body)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has nothing yet: what is remembered between two commands is not the developer's."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[RawServer]:
     """A platform on loopback."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from peft_studio.breaker import Breakers
 from peft_studio.errors import (
     JobNotFound,
     PeftStudioError,
@@ -42,6 +43,7 @@ class Jobs:
     def __init__(self, manager: ConnectorManager, ledger: Ledger) -> None:
         self._manager = manager
         self._ledger = ledger
+        self._breakers = Breakers()
 
     async def submit(self, connector: str, config: TrainingConfig) -> JobRecord:
         """Start a job and return its record."""
@@ -50,10 +52,17 @@ class Jobs:
         return self._ledger.job(platform_id)
 
     async def list_jobs(self) -> list[JobRecord]:
-        """Every job, newest first; those that may still change are asked about."""
+        """Every job, newest first; those that may still change are asked about.
+
+        A platform that did not answer lately is left alone, for a while: its jobs are unreachable.
+        """
         for job in self._ledger.jobs():
-            if job.status in (JobStatus.PENDING, JobStatus.RUNNING) and not job.is_queued:
+            if job.status not in (JobStatus.PENDING, JobStatus.RUNNING) or job.is_queued:
+                continue
+            if self._breakers.may_ask(job.connector):
                 await self._refresh(job)
+            else:
+                self._ledger.record_unreachable(job.id)
         return self._ledger.jobs()
 
     async def get(self, id: str) -> JobRecord:
@@ -130,10 +139,13 @@ class Jobs:
             if status not in (JobStatus.PENDING, JobStatus.RUNNING):
                 async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
                     pass
+            self._breakers.answered(job.connector)
         except JobNotFound as error:
             self._ledger.record_lost(job.id, str(error))
-        except PeftStudioError:  # whatever keeps one job's platform from answering, the others are told of
+            self._breakers.answered(job.connector)
+        except PeftStudioError as error:  # whatever keeps one job's platform from answering, the others are told of
             self._ledger.record_unreachable(job.id)
+            self._breakers.note(job.connector, error)
 
     async def _command(self, id: str, method: str) -> JobRecord:
         job = self._ledger.job(id)

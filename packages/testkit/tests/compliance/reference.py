@@ -1,54 +1,70 @@
-"""The reference connector, which is what the scaffolder writes with all features: built, installed, and spoilt on demand."""
+"""The reference connector, which is what the scaffolder writes with all features: installed, and spoilt on demand."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import os
+import io
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from attrs import frozen
 from hatchling import build
 
 from peft_studio.records import FEATURES
 from peft_studio_testkit.compliance import Subject
 from peft_studio_testkit.scaffold.render import render
 
-#: file -> (text that is there once, text in its place)
-Edits = Mapping[str, tuple[str, str]]
+NAME = "acme"
 
 
-def install(folder: Path, name: str, edits: Edits | None = None, features: Sequence[str] = FEATURES) -> Path:
-    """Render the connector `name`, edit it, build its wheel, and unpack that into a directory for sys.path."""
-    project = folder / f"{name}-project"
-    render(name, project, features=features)
-    package = f"peft_studio_{name}"
-    for file, (old, new) in (edits or {}).items():
-        path = project / (file if file == "pyproject.toml" else f"src/{package}/{file}")
-        text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, f"{file} has {text.count(old)} times: {old}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
-    (project / "README.md").touch()
-    with contextlib.chdir(project), open(os.devnull, "w", encoding="utf-8") as nowhere:
-        with contextlib.redirect_stdout(nowhere):
-            wheel = build.build_wheel(str(folder))
-    site = folder / f"{name}-site"
+@frozen
+class Edit:
+    """One change of the rendered project. `old` None makes the file, `new` None deletes it."""
+
+    file: str
+    old: str | None
+    new: str | None
+
+    def apply(self, project: Path) -> None:
+        """Change the file. Fails unless `old` is there exactly once."""
+        at_top = self.file in ("pyproject.toml", "LICENSE")
+        path = project / (self.file if at_top else f"src/peft_studio_{NAME}/{self.file}")
+        if self.new is None:
+            path.unlink()
+        elif self.old is None:
+            assert not path.exists(), f"there is a {self.file} already"
+            path.write_text(self.new, encoding="utf-8")
+        else:
+            text = path.read_text(encoding="utf-8")
+            assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times:\n{self.old}"
+            path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+def install(folder: Path, edits: Iterable[Edit] = (), features: Sequence[str] = FEATURES) -> Path:
+    """Render the connector, edit it, build its wheel, and unpack that into a directory for sys.path."""
+    project = folder / "project"
+    render(NAME, project, features=features)
+    for edit in edits:
+        edit.apply(project)
+    with contextlib.chdir(project), contextlib.redirect_stdout(io.StringIO()):
+        wheel = build.build_wheel(str(folder))
+    site = folder / "site"
     with zipfile.ZipFile(folder / wheel) as archive:
         archive.extractall(site)
     return site
 
 
 @contextlib.contextmanager
-def subject(site: Path, name: str) -> Iterator[Subject]:
-    """The installed connector with its sandbox, ready for checks."""
+def subject(site: Path) -> Iterator[Subject]:
+    """The installed connector with its sandbox, ready for checks. One connector of that name for each process."""
     sys.path.insert(0, str(site))
     importlib.invalidate_caches()
     try:
-        prefix = name.title()
-        connector = getattr(importlib.import_module(f"peft_studio_{name}.connector"), f"{prefix}Connector")
-        sandbox = getattr(importlib.import_module(f"peft_studio_{name}.sandbox"), f"{prefix}Sandbox")()
+        connector = importlib.import_module(f"peft_studio_{NAME}.connector").AcmeConnector
+        sandbox = importlib.import_module(f"peft_studio_{NAME}.sandbox").AcmeSandbox()
         with sandbox:
             yield Subject(connector, sandbox, path=[str(site)])
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -98,6 +98,7 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(check for name in GROUPS for check in _checks.get(name, ()))
 
 
-def checks_for(subject: Subject) -> tuple[Check, ...]:
-    """Those that the connector must pass: up to its level, for what it declares."""
-    return tuple(check for check in all_checks() if check.level <= subject.level and check.applies_to(subject))
+def checks_for(subject: Subject, checks: Iterable[Check] | None = None) -> tuple[Check, ...]:
+    """Those (of all) that the connector must pass: up to its level, for what it declares."""
+    known = all_checks() if checks is None else checks
+    return tuple(check for check in known if check.level <= subject.level and check.applies_to(subject))

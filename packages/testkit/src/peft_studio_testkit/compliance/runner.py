@@ -57,7 +57,7 @@ class Runner:
                 return f"it raised {type(error).__name__}: {error}"
             except TimeoutError:
                 return f"it had not ended after {self.subject.patience:g} s"
-            except Exception as error:  # noqa: BLE001 -- whatever a connector does is its result, not the end of the run
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- a connector ends itself, not the run
                 return f"it raised {type(error).__name__}: {error}"
         return None
 

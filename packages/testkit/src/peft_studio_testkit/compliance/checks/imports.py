@@ -29,6 +29,7 @@ _BROUGHT = {
     "aiohappyeyeballs",
     "aiosignal",
     "anyio",
+    "backports",
     "certifi",
     "chardet",
     "charset_normalizer",

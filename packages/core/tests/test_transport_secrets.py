@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peft_studio import PeftStudioError, Transport
-from peft_studio._transport_errors import Mask
+from peft_studio.redaction.masking import Mask
 
 SECRET = "sk/canary+0123456789=&"
 #: The last one is what a cut through the middle would leave.

@@ -5,40 +5,16 @@ No error keeps the HTTP library's exception as its cause: those carry the reques
 
 from __future__ import annotations
 
-import json
 import random
-import re
-from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from attrs import frozen
 
 from peft_studio.errors import PeftStudioError
+from peft_studio.redaction.masking import Mask
 
-#: Shorter ones would mask half of the words of a sentence.
-_SHORTEST_SECRET = 4
 #: Seconds before the first repetition, and before any.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-
-
-class Mask:
-    """Replaces every secret in a text by ``***``, also where it is quoted for a URL or for JSON."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST_SECRET}
-        longest_first = sorted(forms, key=lambda form: (-len(form), form))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
-
-    def __call__(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub("***", text)
-
-    def hides(self, text: str) -> bool:
-        """True when there is a secret in the text."""
-        return self(text) != text
-
-    def __repr__(self) -> str:
-        return "Mask(***)"
 
 
 @frozen
@@ -77,16 +53,3 @@ def pause(number: int, wait: float = 0.0) -> float:
     """Seconds before repetition `number` (from 0): twice as long each time, never in step with other clients."""
     longest: float = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
     return max(wait, longest * random.uniform(0.5, 1.0))  # noqa: S311 -- nobody gains from guessing it
-
-
-def _forms(secret: str) -> set[str]:
-    plain = {secret, secret.strip()}
-    try:
-        quoted = {quoting(form) for form in plain for quoting in (_quoted, quote, quote_plus)}
-    except UnicodeEncodeError:  # half of a surrogate pair: cannot stand in a URL
-        quoted = set()
-    return plain | quoted | {json.dumps(form)[1:-1] for form in plain}
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="")

@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from peft_studio._guard import Result, TookTooLong, guarded
 from peft_studio.connector import PlatformConnector
+from peft_studio.credentials.gathering import hold_environment
 from peft_studio.hooks import DELIVERY, Hooks
 from peft_studio.manifest import Manifest, unknown_hooks
 from peft_studio.records import FEATURES, Finding, Plugin, Severity, Stage
+from peft_studio.redaction import redacted
+from peft_studio.redaction.errors import redacted_error
 from peft_studio.validation import features_of, validate
 
 #: An import that takes longer makes every command that needs the connector slow, seconds.
@@ -43,6 +46,7 @@ def attempt(
 ) -> Trial:
     """Import the plugin, register it, take its class and check it. It stays registered only without a fault."""
     trial = Trial()
+    held = hold_environment(manifest)  # a plugin may repeat what it reads there
     known = set(sys.modules)
     _extend_import_path(path)
     outcome = guarded(lambda: importlib.import_module(plugin.value), limit)
@@ -55,7 +59,14 @@ def attempt(
     if trial.fault is not None:
         hooks.unregister(plugin.label)
         _forget_modules(plugin, known)
+    trial.findings = [_without_secrets(finding) for finding in trial.findings]
+    del held
     return trial
+
+
+def _without_secrets(finding: Finding) -> Finding:
+    cause = None if finding.cause is None else redacted_error(finding.cause)
+    return evolve(finding, message=redacted(finding.message), cause=cause)
 
 
 def _take_class(

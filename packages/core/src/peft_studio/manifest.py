@@ -17,13 +17,17 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from peft_studio._settings import complaints, flag, integer, names, text
+from peft_studio._settings import choice, complaints, flag, integer, names, text
 from peft_studio.records import FEATURES, Finding, Severity, Stage
 
 FILE_NAME = "connector.json"
 
 #: Version of the plugin interface: core's major version. It rises only when old plugins cannot follow.
 API_VERSION = 0
+
+LOGIN_FORMATS = ("text", "json", "toml", "yaml", "ini", "netrc")
+#: What stands in `keys` for a file that holds one value and no names.
+WHOLE_FILE = "."
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -43,6 +47,12 @@ def _limits(value: Any) -> str | None:
         isinstance(limit, int | float) and not isinstance(limit, bool) and limit > 0 for limit in value.values()
     )
     return None if numbers else 'must be an object of positive numbers, such as {"requests_per_minute": 60}'
+
+
+def _keys(value: Any) -> str | None:
+    """login_file.keys: fields, and where each stands in the file."""
+    names = isinstance(value, Mapping) and all(isinstance(key, str) and key for pair in value.items() for key in pair)
+    return None if names and value else 'must be an object of names, such as {"api_key": "default.api_key"}'
 
 
 def _address(value: Any) -> str | None:
@@ -70,6 +80,24 @@ class Setting:
     display_name: str | None = text(None, help="what to call it when asking for it")
     description: str | None = text(None, help="what it does, and its default")
     env: str | None = text(None, help="environment variable that holds it")
+
+
+@frozen(kw_only=True)
+class LoginFile:
+    """The file in which the platform's own program keeps its login. It is read, never written."""
+
+    path: tuple[str, ...] = names(
+        attrs.NOTHING, single=True, help="where it is, or a list of places; `~` and variables such as `$HOME` are known"
+    )
+    env: str | None = text(None, help="environment variable that names another file in its place")
+    format: str = choice(LOGIN_FORMATS, attrs.NOTHING, help="how it is written")
+    keys: Mapping[str, str] = attrs.field(
+        metadata={
+            "help": "credential → where it stands: names joined by dots; `.` for the whole text",
+            "rule": _keys,
+            "is_optional": False,
+        }
+    )
 
 
 @frozen(kw_only=True)
@@ -105,6 +133,10 @@ class Manifest:
     enabled: bool = flag(True, help="false ships the plugin switched off, until a user allows it by name")
     credentials: tuple[Credential, ...] = _each(Credential, help="what `connect` needs")
     settings: tuple[Setting, ...] = _each(Setting, help="what the user may choose")
+    login_file: LoginFile | None = attrs.field(
+        default=None,
+        metadata={"help": "the platform's own login file", "one": LoginFile, "rule": _accept, "is_optional": True},
+    )
     features: Features = attrs.field(
         factory=Features, metadata={"help": "what it does", "one": Features, "rule": _accept, "is_optional": False}
     )
@@ -118,6 +150,11 @@ class Manifest:
     hooks: tuple[str, ...] = names((), help="hooks it implements beside peft_studio_connector")
     commands: tuple[Command, ...] = _each(Command, help="commands that it adds")
     api_version: int = integer(API_VERSION, minimum=0, help="version of the plugin interface it was written for")
+
+    @property
+    def fields(self) -> tuple[Credential | Setting, ...]:
+        """Everything that `connect` may be given."""
+        return (*self.credentials, *self.settings)
 
 
 def read(package: ModuleSpec | None) -> bytes | None:
@@ -152,7 +189,8 @@ def parse(data: bytes) -> tuple[Manifest | None, list[Finding]]:
         message = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         return None, [*findings, _finding(message, "mend the file at that place", cause=error)]
     manifest = _structure(Manifest, content, "", findings)
-    return manifest, findings
+    faults = [] if manifest is None else _login_faults(manifest)
+    return (None if faults else manifest), [*findings, *faults]
 
 
 def unreadable(error: OSError) -> Finding:
@@ -171,6 +209,27 @@ def unknown_hooks(manifest: Manifest, known: list[str]) -> list[Finding]:
         for hook in manifest.hooks
         if hook not in known
     ]
+
+
+def _login_faults(manifest: Manifest) -> list[Finding]:
+    """Where login_file does not fit the rest of the file, or its own format."""
+    login = manifest.login_file
+    if login is None:
+        return []
+    known = [credential.key for credential in manifest.credentials]
+    faults = [
+        _finding(
+            f"login_file.keys names {key!r}, which is not among the credentials",
+            _did_you_mean(key, known) or f"the credentials are {', '.join(known) or 'none'}",
+        )
+        for key in login.keys
+        if key not in known
+    ]
+    for key, place in login.keys.items():
+        if (login.format == "text") != (place == WHOLE_FILE):
+            message = f"login_file.keys.{key} is {place!r}, and login_file.format is {login.format}"
+            faults.append(_finding(message, 'a text has the one place ".", every other format has names'))
+    return faults
 
 
 def _structure(kind: type, content: Any, place: str, findings: list[Finding]) -> Any:

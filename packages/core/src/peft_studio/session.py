@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import json
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -26,6 +27,9 @@ from peft_studio.errors import (
     UnsupportedCapability,
 )
 from peft_studio.models import JobStatus, Problem
+from peft_studio.redaction import mask, redacted
+from peft_studio.redaction.errors import redacted_error
+from peft_studio.secret import Secret
 
 _NETWORK = (TimeoutError, ConnectionError, socket.gaierror, ssl.SSLError)
 _NETWORK_NUMBERS = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
@@ -41,20 +45,23 @@ class ConnectorFault(PlatformError):
 class Session:
     """A connector instance and the name that errors give it."""
 
-    def __init__(self, connector: type[PlatformConnector], label: str, credentials: Mapping[str, str]) -> None:
+    def __init__(
+        self, connector: type[PlatformConnector], label: str, credentials: Mapping[str, str] | Mapping[str, Secret]
+    ) -> None:
         self.label = label
-        self._credentials = dict(credentials)
+        self._credentials = {field: Secret(value) for field, value in credentials.items()}
         with self._translated("__init__"):
             self.connector = connector()
 
-    def was_opened_with(self, credentials: Mapping[str, str]) -> bool:
+    def was_opened_with(self, credentials: Mapping[str, Secret]) -> bool:
         """True when these are the credentials of this session."""
         return self._credentials == dict(credentials)
 
     async def open(self) -> None:
         """Connect, or leave nothing behind. Raises `InvalidCredentials` when the connector says no."""
         try:
-            self._require_yes(await self.ask("connect", bool, credentials=dict(self._credentials)))
+            revealed = {field: secret.reveal() for field, secret in self._credentials.items()}
+            self._require_yes(await self.ask("connect", bool, credentials=revealed))
         except BaseException as error:
             await self._close_after(error)
             raise
@@ -78,7 +85,7 @@ class Session:
         items: list[Any] = await self.ask(method, list, **arguments)
         for number, item in enumerate(items, start=1):
             if not isinstance(item, kind):
-                what = f"{method} answered {item!r:.60} as item {number} of {len(items)}"
+                what = f"{method} answered {_shown(item)} as item {number} of {len(items)}"
                 raise self._fault(what, f"each must be {kind.__name__}")
         return list(items)
 
@@ -89,7 +96,7 @@ class Session:
             return JobStatus(answer)
         except ValueError:
             why = f"the statuses are {', '.join(JobStatus)}"
-            raise self._fault(f"get_job_status answered {answer!r}", why) from None
+            raise self._fault(f"get_job_status answered {_shown(answer)}", why) from None
 
     async def stream(self, method: str, /, **arguments: Any) -> AsyncGenerator[Any]:
         """What the connector yields, one by one; its generator is closed when the reader stops."""
@@ -104,13 +111,16 @@ class Session:
                         item = await anext(iterator)
                     except StopAsyncIteration:
                         return
-                yield item
+                yield redacted(item)
         finally:
             if hasattr(iterator, "aclose"):
                 await iterator.aclose()
 
     async def validate(self, config: Any) -> None:
         """Let the connector look at the config. Problems may be raised, or returned as a list."""
+        if mask and mask.hides(json.dumps(config.to_dict(), ensure_ascii=False)):
+            remedy = "take it out: configs are kept in the ledger and sent to platforms"
+            raise InvalidConfig("the config holds a secret that is in use", remedy=remedy)
         answer = await self.call("validate_config", config=config)
         if answer is False:
             raise InvalidConfig("the connector does not accept the config", connector=self.label)
@@ -139,7 +149,7 @@ class Session:
         if isinstance(answer, kind):
             return answer
         expected = kind.__name__ if isinstance(kind, type) else str(kind)
-        raise self._fault(f"{method} answered {answer!r:.60}", f"it must answer {expected}")
+        raise self._fault(f"{method} answered {_shown(answer)}", f"it must answer {expected}")
 
     def _fault(self, what: str, why: str) -> ConnectorFault:
         return ConnectorFault(what, why=why, remedy="report it to the author of the connector", connector=self.label)
@@ -157,9 +167,13 @@ class Session:
             yield
         except PeftStudioError as error:
             error.connector = error.connector or self.label
-            raise
-        except (Exception, SystemExit) as error:  # some vendors' libraries end the program instead of raising
-            raise self._translate(method, error) from error
+            masked = redacted_error(error)
+            if masked is error:
+                raise
+            raise redacted_error(self._translate(method, error)) from masked
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- some vendors' libraries end the program instead of raising
+            masked = redacted_error(error)
+            raise redacted_error(self._translate(method, error)) from masked
 
     def _translate(self, method: str, error: BaseException) -> PeftStudioError:
         why = (
@@ -176,6 +190,11 @@ class Session:
         if method == "fetch_artifact" and type(error) is FileNotFoundError:
             return ArtifactNotFound("there is no artifact", why=str(error), connector=self.label)
         return self._fault(f"{method} failed", why)
+
+
+def _shown(answer: Any) -> str:
+    """The beginning of an answer; masked before it is cut, so that no half of a secret remains."""
+    return mask(repr(answer))[:60]
 
 
 def is_refusal(error: PeftStudioError) -> bool:

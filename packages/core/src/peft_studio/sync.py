@@ -82,9 +82,10 @@ class SyncConnectorManager:
     def connect(self, name: str, credentials: Mapping[str, str] | None = None) -> bool:
         """Connect, once however often it is asked for; other credentials replace the connection.
 
-        Fields that `credentials` leaves out come from the credentials that the manager was made with, then from the
-        environment variables that connector.json names, then from vault plugins. Raises `ConnectorNotFound`,
-        `BrokenConnector`, `InvalidCredentials` and `ConnectionFailed`; after each of them there is no connection.
+        Fields that `credentials` leaves out come from the credentials that the manager was made with, the environment,
+        vault plugins, the encrypted file, the keyring, and the platform's own login file, in this order. Raises
+        `ConnectorNotFound`, `BrokenConnector`, `InvalidCredentials` and `ConnectionFailed`; after each of them there
+        is no connection.
         """
         return self._loop.run(self._manager.connect(name, credentials))
 
@@ -263,7 +264,10 @@ class SyncJobs:
         return self._loop.run(self._jobs.submit(connector, config))
 
     def list_jobs(self) -> list[JobRecord]:
-        """Every job, newest first; those that may still change are asked about."""
+        """Every job, newest first; those that may still change are asked about.
+
+        A platform that did not answer lately is left alone, for a while: its jobs are unreachable.
+        """
         return self._loop.run(self._jobs.list_jobs())
 
     def get(self, id: str) -> JobRecord:

@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
 
 from peft_studio._transport_answers import AnswerReader
 from peft_studio._transport_download import Download, Wanted, checked_sha256
-from peft_studio._transport_errors import AskAgain, ErrorMaker, Mask, pause
+from peft_studio._transport_errors import AskAgain, ErrorMaker, pause
 from peft_studio._transport_events import ServerSentEvent
 from peft_studio._transport_follow import Follower
 from peft_studio._transport_pages import Pager
@@ -34,6 +34,7 @@ from peft_studio._transport_requests import (
 from peft_studio._transport_upload import FileBody
 from peft_studio._transport_wire import Wire
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+from peft_studio.redaction.masking import Mask
 
 __all__ = ["SendOptions", "ServerSentEvent", "Transport"]
 

@@ -156,7 +156,7 @@ async def test_a_program_has_hooks_of_its_own() -> None:
             await manager.submit_job("everything", TrainingConfig(base_model="m", dataset_path="d", rank=128))
         job = await manager.submit_job("everything", CONFIG)
         assert [1, 2] == [event.sequence async for event in manager.stream_events("everything", job)]
-        assert "api_key of everything" == manager._from_vault("everything", "api_key")
+        assert ("api_key of everything",) == manager._from_vault("everything", "api_key")[1:]
 
     assert [("everything", 1, "first"), ("everything", 2, "second")] == host.seen
     assert [] == list(manager.hook_failures)

@@ -245,7 +245,7 @@ async def test_credentials_come_from_argument_environment_and_vault(site: Any, m
             raise PermissionError("sealed")
 
     async with ConnectorManager(ConnectorRegistry([site.root]), ledger=False, plugins=[Vault(), Sealed()]) as manager:
-        seen = manager._gather("acme", {"user": "from the argument"})
+        gathered = manager._gather("acme", {"user": "from the argument"})
         assert ["sealed"] == [str(outcome.error) for outcome in manager.hook_failures]
 
     assert {
@@ -253,7 +253,7 @@ async def test_credentials_come_from_argument_environment_and_vault(site: Any, m
         "team": "from the environment",
         "token": "from the vault of acme",
         "region": "eu",
-    } == seen
+    } == {field: secret.reveal() for field, secret in gathered.values.items()}
 
 
 async def test_a_missing_credential_is_told_before_connecting(site: Any) -> None:
@@ -269,7 +269,7 @@ async def test_a_missing_credential_is_told_before_connecting(site: Any) -> None
         await manager.connect("acme")
 
     assert "acme (peft-studio-acme 1.0.0) needs api_key" == str(caught.value)
-    assert "set ACME_API_KEY" == caught.value.remedy
+    assert "set ACME_API_KEY, or log in: peft-studio auth login acme" == caught.value.remedy
 
 
 async def test_a_credential_that_only_the_manifest_requires(site: Any) -> None:

@@ -12,6 +12,8 @@ from peft_studio.manifest import Manifest, parse
 
 SMALLEST = {"name": "acme", "display_name": "Acme", "description": "Runs jobs"}
 LIMITS = 'an object of positive numbers, such as {"requests_per_minute": 60}'
+KEYS = 'an object of names, such as {"api_key": "default.api_key"}'
+LOGIN = {"path": "~/.acme/token", "format": "text", "keys": {"api_key": "."}}
 FULL = {
     **SMALLEST,
     "enabled": True,
@@ -20,6 +22,12 @@ FULL = {
         {"key": "team", "required": False, "secret": False},
     ],
     "settings": [{"key": "region", "description": "defaults to eu", "env": "ACME_REGION"}],
+    "login_file": {
+        "path": ["$ACME_HOME/config.toml", "~/.acme/config.toml"],
+        "env": "ACME_CONFIG",
+        "format": "toml",
+        "keys": {"api_key": "default.api_key", "team": "default.team"},
+    },
     "features": {"training": True, "inference": False, "registry": True, "tracking": False},
     "documentation_url": "https://acme.example/docs",
     "rate_limits": {"requests_per_minute": 60},
@@ -45,6 +53,8 @@ def test_a_full_manifest_is_read() -> None:
     assert ("training", "registry") == manifest.features.names
     assert ["api_key", "team"] == [field.key for field in manifest.credentials]
     assert (True, True, "ACME_API_KEY") == attrs.astuple(manifest.credentials[0])[3:]
+    assert manifest.login_file is not None
+    assert ("$ACME_HOME/config.toml", "~/.acme/config.toml") == manifest.login_file.path
     assert ("acme", "Ask Acme.") == attrs.astuple(manifest.commands[0])
     assert {"requests_per_minute": 60} == manifest.rate_limits
 
@@ -79,6 +89,28 @@ def test_null_means_not_given() -> None:
         ({"features": ["training"]}, 'features must be an object, not ["training"]'),
         ({"features": {"training": 1}}, "features.training must be true or false, not 1"),
         ({"credentials": {"key": "a"}}, 'credentials must be a list of objects, not {"key": "a"}'),
+        ({"login_file": "~/.acme"}, 'login_file must be an object, not "~/.acme"'),
+        ({"login_file": {**LOGIN, "path": None}}, "login_file.path is missing"),
+        ({"login_file": {**LOGIN, "path": 5}}, "login_file.path must be a list of names, not 5"),
+        (
+            {"login_file": {**LOGIN, "format": "xml"}},
+            "login_file.format must be one of text, json, toml, yaml, ini, netrc, not 'xml'",
+        ),
+        ({"login_file": {**LOGIN, "keys": {}}}, f"login_file.keys must be {KEYS}, not {{}}"),
+        ({"login_file": {**LOGIN, "keys": {"api_key": 1}}}, f"login_file.keys must be {KEYS}, not {{'api_key': 1}}"),
+        ({"login_file": {**LOGIN, "keys": "api_key"}}, f"login_file.keys must be {KEYS}, not 'api_key'"),
+        (
+            {"login_file": {**LOGIN, "keys": {"apikey": "."}}},
+            "login_file.keys names 'apikey', which is not among the credentials",
+        ),
+        (
+            {"login_file": {**LOGIN, "keys": {"api_key": "default.key"}}},
+            "login_file.keys.api_key is 'default.key', and login_file.format is text",
+        ),
+        (
+            {"login_file": {**LOGIN, "format": "json"}},
+            "login_file.keys.api_key is '.', and login_file.format is json",
+        ),
         ({"credentials": ["api_key"]}, 'credentials[0] must be an object, not "api_key"'),
         ({"credentials": [{"key": "a"}, {}]}, "credentials[1].key is missing"),
         ({"commands": [{"name": "acme"}]}, "commands[0].help is missing"),

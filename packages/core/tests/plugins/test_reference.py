@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from peft_studio import hookspecs
-from peft_studio.manifest import Command, Credential, Features, Manifest, parse
+from peft_studio.manifest import Command, Credential, Features, LoginFile, Manifest, parse
 from peft_studio.records import State
 from peft_studio.validation import REQUIRED
 
@@ -29,7 +29,7 @@ def test_the_example_is_a_manifest_with_every_field() -> None:
     assert {attribute.name for attribute in attrs.fields(Manifest)} == set(json.loads(example[1]))
 
 
-@pytest.mark.parametrize("kind", [Manifest, Credential, Features, Command])
+@pytest.mark.parametrize("kind", [Manifest, Credential, LoginFile, Features, Command])
 def test_each_field_is_described_in_the_words_of_the_code(kind: type) -> None:
     """One row per field: its name and its help."""
     rows = [f"| `{field.name}` | {field.metadata['help']} |" for field in attrs.fields(kind)]  # type: ignore[arg-type]

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from peft_studio.connector import PlatformConnector
-from peft_studio.credentials import gather, require
+from peft_studio.credentials import Gathered, gather, require
+from peft_studio.credentials.vaults import ask_vaults
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError
 from peft_studio.hooks import Outcome
 from peft_studio.registry import ConnectorRegistry
+from peft_studio.secret import Secret
 from peft_studio.session import Session
 
 
@@ -27,6 +29,8 @@ class Connections:
         #: The latest failures of plugins that only observe or lend; they stop nothing.
         self.hook_failures: deque[Outcome] = deque(maxlen=100)
         self._credentials = {name: _fields(name, given) for name, given in (credentials or {}).items()}
+        #: What each connector was given last; its secrets stay masked while the manager lives.
+        self._gathered: dict[str, Mapping[str, Secret]] = {}
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -34,22 +38,24 @@ class Connections:
     async def connect(self, name: str, credentials: Mapping[str, str] | None = None) -> bool:
         """Connect, once however often it is asked for; other credentials replace the connection.
 
-        Fields that `credentials` leaves out come from the credentials that the manager was made with, then from the
-        environment variables that connector.json names, then from vault plugins. Raises `ConnectorNotFound`,
-        `BrokenConnector`, `InvalidCredentials` and `ConnectionFailed`; after each of them there is no connection.
+        Fields that `credentials` leaves out come from the credentials that the manager was made with, the environment,
+        vault plugins, the encrypted file, the keyring, and the platform's own login file, in this order. Raises
+        `ConnectorNotFound`, `BrokenConnector`, `InvalidCredentials` and `ConnectionFailed`; after each of them there
+        is no connection.
         """
         self._stay_in_loop()
         async with self._locks.setdefault(name, asyncio.Lock()):
             if credentials is None and name in self._sessions:
                 return True
             connector = await asyncio.to_thread(self.registry.activate, name)
-            values = await asyncio.to_thread(self._gather, name, credentials)
-            if name in self._sessions and self._sessions[name].was_opened_with(values):
+            gathered = await asyncio.to_thread(self._gather, name, credentials)
+            if name in self._sessions and self._sessions[name].was_opened_with(gathered.values):
                 return True
             await self._close(name)
-            session = Session(connector, self.registry.label(name), values)
+            self._gathered[name] = gathered.values
+            session = Session(connector, self.registry.label(name), gathered.values)
             required = await session.ask_list("get_required_credentials", str)
-            require(session.label, required, values, self.registry.describe(name).manifest)
+            require(session.label, required, gathered, self.registry.describe(name).manifest)
             await session.open()
             self._sessions[name] = session
             return True
@@ -111,23 +117,21 @@ class Connections:
         if session is not None:
             await session.close()
 
-    def _gather(self, name: str, credentials: Mapping[str, str] | None) -> dict[str, str]:
-        manifest = self.registry.describe(name).manifest
-        given = {**self._credentials.get(name, {}), **(credentials or {})}
-        return gather(manifest, given, lambda field: self._from_vault(name, field))
+    def _gather(self, name: str, credentials: Mapping[str, str] | None) -> Gathered:
+        record = self.registry.describe(name)
+        given = {**self._credentials.get(name, {}), **_fields(name, credentials or {})}
+        return gather(record.manifest, record.distribution, given, lambda field: self._from_vault(name, field))
 
-    def _from_vault(self, name: str, field: str) -> str | None:
-        for outcome in self.registry.ask("peft_studio_credential", connector=name, field=field):
-            if outcome.error is not None:
-                self.hook_failures.append(outcome)
-            elif outcome.value is not None:
-                return str(outcome.value)
-        return None
+    def _from_vault(self, name: str, field: str) -> tuple[str, str] | None:
+        return ask_vaults(self.registry, name, field, self.hook_failures)
 
 
-def _fields(name: str, given: Any) -> dict[str, str]:
-    """A copy; what is no mapping is not shown, for it may be the secret itself."""
+def _fields(name: str, given: Any) -> dict[str, Secret]:
+    """A copy; what is no mapping of texts is not shown, for it may be the secret itself."""
     if not isinstance(given, Mapping):
         message = f'credentials["{name}"] must be a dictionary such as {{"api_key": ...}}, not {type(given).__name__}'
         raise InvalidConfig(message)
-    return dict(given)
+    for field, value in given.items():
+        if not isinstance(value, str | Secret):
+            raise InvalidConfig(f'credentials["{name}"]["{field}"] must be a text, not {type(value).__name__}')
+    return {field: Secret(value) for field, value in given.items()}

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("run", "Fine-tune an adapter as a config file says."),
     "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
     "connectors": ("connectors", "List, check and install connectors; decide who may be imported."),
+    "auth": ("auth", "Store, show and remove the credentials of connectors."),
     "sandbox": ("sandbox", "Serve fake platforms on this machine: no account, no bill."),
 }
 
@@ -152,5 +153,7 @@ def _report(error: Exception) -> int:
 
 
 def _sentences(error: PeftStudioError) -> list[str]:
-    remedy = [f"  try: {error.remedy}"] if error.remedy else []
-    return [f"{click.style('Error:', fg='red')} {error}", *remedy]
+    from peft_studio.redaction import mask
+
+    remedy = [f"  try: {mask(error.remedy)}"] if error.remedy else []
+    return [f"{click.style('Error:', fg='red')} {mask(str(error))}", *remedy]

@@ -67,12 +67,12 @@ class ConnectorCommands(click.Group):
             formatter.write_dl(rows)
 
 
-def _complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names for the shell's completion."""
     return [name for name in scan() if name.startswith(incomplete)]
 
 
-name_argument = click.argument("name", shell_complete=_complete_name)
+name_argument = click.argument("name", shell_complete=complete_name)
 
 
 @click.group(cls=ConnectorCommands)

@@ -199,11 +199,11 @@ def _with_jobs(ledger: Ledger, ask: Callable[[Any], Coroutine[Any, Any, Result]]
     """Run one question to the jobs service, in a manager of its own."""
     import asyncio
 
+    from peft_studio.cli.desk import Desk
     from peft_studio.jobs import Jobs
-    from peft_studio.manager import ConnectorManager
 
     async def answer() -> Result:
-        async with ConnectorManager(ledger=ledger) as manager:
+        async with Desk(ledger).manager() as manager:
             return await ask(Jobs(manager, ledger))
 
     try:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PricingInfo,
         Problem,
         RateLimit,
+        Rental,
         Resource,
     )
     from peft_studio.registry import ConnectorRegistry
@@ -88,6 +89,7 @@ _HOME = {
     "PricingInfo": "models",
     "Problem": "models",
     "RateLimit": "models",
+    "Rental": "models",
     "Resource": "models",
     "ConnectorRegistry": "registry",
     "SyncConnectorManager": "sync",
@@ -125,6 +127,7 @@ __all__ = [
     "RateLimit",
     "RateLimitError",
     "RegistryConnector",
+    "Rental",
     "Resource",
     "ServerSentEvent",
     "SyncConnectorManager",

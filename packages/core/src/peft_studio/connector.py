@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from peft_studio.errors import UnsupportedCapability
-from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Resource
+from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource
 from peft_studio.training_config import TrainingConfig
 
 
@@ -172,6 +172,20 @@ class PlatformConnector(ABC):
     async def get_deployment_metrics(self, deployment_id: str) -> Mapping[str, Any]:
         """Requests, latency and cost as the platform reports them."""
         self._refuse("inference", "report on deployments")
+
+    # What lives on the account.
+
+    async def list_rentals(self) -> list[Rental]:
+        """Everything on the account that is alive and costs, or could: every page of it, whoever made it.
+
+        What is gone is not listed. Raises `ConnectionFailed` when the platform cannot be asked, for any part of it: an
+        empty list says that nothing is there.
+        """
+        self._refuse("training", "list what is rented")
+
+    async def end_rental(self, rental_id: str) -> bool:
+        """End it for good, and look: True when the platform's own list does not have it, now or before, else False."""
+        self._refuse("training", "end what is rented")
 
     def _refuse(self, capability: str, verb: str) -> NoReturn:
         raise UnsupportedCapability(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 from peft_studio._calls.models import InferenceCalls, RegistryCalls, TrackingCalls
+from peft_studio._calls.rentals import RentalCalls
 from peft_studio._calls.submission import Submission, SubmissionLedger
 from peft_studio._calls.training import TrainingCalls
 from peft_studio.connector import PlatformConnector
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectorManager", "SubmissionLedger"]
 
 
-class ConnectorManager(Submission, TrainingCalls, RegistryCalls, TrackingCalls, InferenceCalls):
+class ConnectorManager(Submission, TrainingCalls, RentalCalls, RegistryCalls, TrackingCalls, InferenceCalls):
     """Finds connectors, holds the connections, and calls the platforms.
 
     `registry` defaults to the installed connectors under the user's policy; with `discover=False` there are only those

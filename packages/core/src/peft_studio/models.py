@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from attrs.validators import in_
+
+#: What can be rented.
+RENTAL_KINDS = ("job", "machine", "storage", "deployment")
 
 
 class JobStatus(StrEnum):
@@ -99,6 +103,33 @@ class Deployment:
     status: str
     url: str | None = None
     model_id: str | None = None
+
+
+def _utc_time(created: datetime | None) -> datetime | None:
+    return created if created is None or created.tzinfo is not None else created.replace(tzinfo=UTC)
+
+
+@frozen(kw_only=True)
+class Rental:
+    """Something on the account that is alive, and that costs or could: a job, a machine, storage, a deployment."""
+
+    #: The platform's id; that of the job where `kind` is job.
+    id: str
+    name: str
+    #: `config.tag` of the submission that it was made for; None for what nobody tagged.
+    tag: str | None = None
+    #: job, machine, storage or deployment.
+    kind: str = field(validator=in_(RENTAL_KINDS))
+    #: The platform's word.
+    status: str
+    #: Price of one hour, in `currency`; None when the platform does not say.
+    hourly_rate: Decimal | None = field(default=None, converter=_exact_decimal)
+    #: ISO 4217.
+    currency: str = "USD"
+    #: When it came to be; a time without a zone is UTC.
+    created: datetime | None = field(default=None, converter=_utc_time)
+    #: What kind of resource it is, as in `list_resources`.
+    resource_id: str | None = None
 
 
 @frozen(kw_only=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from peft_studio.hooks import Outcome
     from peft_studio.jobs import Jobs
     from peft_studio.ledger import JobRecord
-    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Resource
+    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Rental, Resource
     from peft_studio.records import ConnectorRecord
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.training_config import TrainingConfig
@@ -163,6 +163,14 @@ class SyncConnectorManager:
     def download_model(self, name: str, model_id: str, destination: Path | str) -> Path:
         """Bring a model's files to `destination`, verified."""
         return self._loop.run(self._manager.download_model(name, model_id, destination))
+
+    def list_rentals(self, name: str) -> list[Rental]:
+        """Everything on the account that is alive. Raises `ConnectionFailed` when the platform cannot be asked."""
+        return self._loop.run(self._manager.list_rentals(name))
+
+    def end_rental(self, name: str, rental_id: str) -> bool:
+        """End it for good; True when the platform's own list says that it is gone."""
+        return self._loop.run(self._manager.end_rental(name, rental_id))
 
     def get_job_status(self, name: str, job_id: str) -> JobStatus:
         """Ask the platform. Raises `JobNotFound`, and `ConnectionFailed` when it cannot be asked."""

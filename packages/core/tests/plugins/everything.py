@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft_studio import Deployment, JobStatus, ModelInfo, PlatformConnector, PricingInfo, Resource
+from peft_studio import Deployment, JobStatus, ModelInfo, PlatformConnector, PricingInfo, Rental, Resource
 
 MODEL = ModelInfo(id="m-1", name="First")
 DEPLOYMENT = Deployment(id="d-1", status="running", url="https://d-1.example", model_id="m-1")
 METRICS = {"requests": 3}
+RENTAL = Rental(id="pod-1", name="One", kind="machine", status="UP")
 
 #: Every call of the manager about a connector's capabilities: its arguments, and what `Everything` answers.
 CALLS: dict[str, tuple[dict[str, Any], Any]] = {
@@ -37,6 +38,8 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "invoke_endpoint": ({"deployment_id": "d-1", "payload": {"prompt": "hi"}}, {"text": "hello"}),
     "list_deployments": ({}, [DEPLOYMENT]),
     "stop_deployment": ({"deployment_id": "d-1"}, True),
+    "list_rentals": ({}, [RENTAL]),
+    "end_rental": ({"rental_id": "pod-1"}, True),
     "get_deployment_metrics": ({"deployment_id": "d-1"}, METRICS),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self, TypeVar
@@ -64,6 +65,10 @@ def _money(value: object) -> Decimal | None:
         raise ValueError(f"{value!r} is no amount of money") from None
 
 
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
 @frozen(kw_only=True)
 class Machine:
     """GET /v1/machines/{id}. Memory is in GiB, prices are texts: 1.99."""
@@ -108,8 +113,13 @@ class Job:
     """GET /v1/jobs/{id}."""
 
     id: str = field(validator=TEXT)
+    tag: str | None = field(default=None, validator=optional(TEXT))
     status: str = field(validator=TEXT)
     reason: str | None = field(default=None, validator=optional(TEXT))
+    machine: str | None = field(default=None, validator=optional(TEXT))
+    hourly_price: Decimal | None = field(default=None, converter=_money)
+    currency: str = field(default="USD", validator=TEXT)
+    created: datetime | None = field(default=None, converter=_moment)
 
 
 @frozen(kw_only=True)
@@ -161,6 +171,9 @@ class AcmeApi:
 
     async def jobs(self, tag: str) -> list[Job]:
         return [read(Job, item) async for item in self._transport.pages("v1", "jobs", query={"tag": tag})]
+
+    async def all_jobs(self) -> list[Job]:
+        return [read(Job, item) async for item in self._transport.pages("v1", "jobs")]
 
     async def job(self, job_id: str) -> Job:
         return read(Job, await self._transport.get("v1", "jobs", job_id, missing=JobNotFound))

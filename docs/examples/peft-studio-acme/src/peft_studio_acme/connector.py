@@ -19,6 +19,7 @@ from peft_studio import (
     JobStatus,
     PricingInfo,
     Problem,
+    Rental,
     Resource,
     TrainingConfig,
     TrainingConnector,
@@ -156,6 +157,32 @@ class AcmeConnector(TrainingConnector):
     async def get_metrics(self, job_id: str) -> list[Mapping[str, Any]]:
         rows = await self._api.job_metrics(job_id)
         return [{"step": row.step, **row.values} for row in rows]
+
+    # What lives on the account.
+
+    async def list_rentals(self) -> list[Rental]:
+        return [_job_rental(job) for job in await self._api.all_jobs() if not _status(job).is_terminal]
+
+    async def end_rental(self, rental_id: str) -> bool:
+        """Only what is on the list is ended, and then the list is asked again."""
+        kinds = {rental.id: rental.kind for rental in await self.list_rentals()}
+        if kinds.get(rental_id) == "job":
+            await self._api.command_job(rental_id, "cancel")
+        return rental_id not in {rental.id for rental in await self.list_rentals()}
+
+
+def _job_rental(job: Job) -> Rental:
+    return Rental(
+        id=job.id,
+        name=job.tag or job.id,
+        tag=job.tag,
+        kind="job",
+        status=job.status,
+        hourly_rate=job.hourly_price,
+        currency=job.currency,
+        created=job.created,
+        resource_id=job.machine,
+    )
 
 
 def _objections(config: TrainingConfig) -> Iterator[tuple[str, str]]:

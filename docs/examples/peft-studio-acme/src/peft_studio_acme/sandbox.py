@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,9 @@ WORDS: Final = {
     JobStatus.FAILED: "FAILED",
     JobStatus.CANCELLED: "CANCELLED",
 }
+
+#: What the platform calls the start of its clock.
+_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 #: The platform reads its metrics off the log.
 _MEASURED: Final = re.compile(r"step (\d+)\S*\s+loss ([\d.]+)")
@@ -168,7 +172,17 @@ def _machine(id: str) -> dict[str, Any]:
 
 
 def _job(job: Job) -> dict[str, Any]:
-    return {"id": job.id, "tag": job.tag, "status": job.word or WORDS[job.status], "reason": job.reason}
+    machine = job.received.get("resource_id") or "cpu"
+    return {
+        "id": job.id,
+        "tag": job.tag,
+        "status": job.word or WORDS[job.status],
+        "reason": job.reason,
+        "machine": machine,
+        "hourly_price": MACHINES[machine]["hourly_price"],
+        "currency": "USD",
+        "created": (_START + timedelta(seconds=job.created)).isoformat(),
+    }
 
 
 def _file(name: str, path: Path) -> dict[str, Any]:

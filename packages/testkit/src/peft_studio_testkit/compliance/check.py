@@ -28,6 +28,7 @@ GROUPS: Final = (
     "resources",
     "submission",
     "jobs",
+    "rentals",
     "logs",
     "artifacts",
     "registry",

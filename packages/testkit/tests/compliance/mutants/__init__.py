@@ -26,6 +26,7 @@ GROUPS = (
     "resources",
     "submission",
     "jobs",
+    "rentals",
     "logs",
     "artifacts",
     "registry",

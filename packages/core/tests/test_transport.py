@@ -15,7 +15,7 @@ from peft_studio import (
     JobNotFound,
     Transport,
 )
-from peft_studio._transport_requests import origin
+from peft_studio._transport.requests import origin
 
 TOKEN = "sk-canary-0123456789"
 

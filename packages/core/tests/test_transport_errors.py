@@ -17,7 +17,7 @@ from peft_studio import (
     RateLimitError,
     Transport,
 )
-from peft_studio._transport_answers import retry_after
+from peft_studio._transport.answers import retry_after
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peft_studio import ConnectionFailed, InvalidConfig, JobNotFound, PeftStudioError, RateLimitError, Transport
-from peft_studio._transport_events import _REMEMBERED, EVENT_LIMIT, EventParser, EventTooLong, Position, ServerSentEvent
+from peft_studio._transport.events import _REMEMBERED, EVENT_LIMIT, EventParser, EventTooLong, Position, ServerSentEvent
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from peft_studio import Transport
-from peft_studio._transport_answers import LONGEST_WAIT, SIZE_LIMIT
-from peft_studio._transport_events import _REMEMBERED
-from peft_studio._transport_wire import _MAX_CONNECTIONS
+from peft_studio._transport.answers import LONGEST_WAIT, SIZE_LIMIT
+from peft_studio._transport.events import _REMEMBERED
+from peft_studio._transport.wire import _MAX_CONNECTIONS
 
 from .storage import CONTENT, SHA256, Storage
 

@@ -14,7 +14,7 @@ from peft_studio import (
     PeftStudioError,
     Transport,
 )
-from peft_studio._transport_errors import pause
+from peft_studio._transport.errors import pause
 
 TOKEN = "sk-canary-0123456789"
 READY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n["x"]'

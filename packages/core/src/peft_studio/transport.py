@@ -15,14 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
 
-from peft_studio._transport_answers import AnswerReader
-from peft_studio._transport_download import Download, Wanted, checked_sha256
-from peft_studio._transport_errors import AskAgain, ErrorMaker, pause
-from peft_studio._transport_events import ServerSentEvent
-from peft_studio._transport_follow import Follower
-from peft_studio._transport_pages import Pager
-from peft_studio._transport_redirects import Navigator
-from peft_studio._transport_requests import (
+from peft_studio._transport.answers import AnswerReader
+from peft_studio._transport.download import Download, Wanted, checked_sha256
+from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
+from peft_studio._transport.events import ServerSentEvent
+from peft_studio._transport.follow import Follower
+from peft_studio._transport.pages import Pager
+from peft_studio._transport.redirects import Navigator
+from peft_studio._transport.requests import (
     Content,
     Request,
     address,
@@ -31,8 +31,8 @@ from peft_studio._transport_requests import (
     is_header_value,
     merged,
 )
-from peft_studio._transport_upload import FileBody
-from peft_studio._transport_wire import Wire
+from peft_studio._transport.upload import FileBody
+from peft_studio._transport.wire import Wire
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
 from peft_studio.redaction.masking import Mask
 

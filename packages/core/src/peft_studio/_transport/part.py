@@ -1,0 +1,173 @@
+"""A file that arrives: `<file>.part` beside it, and a note of which version of it the part belongs to.
+
+It appears under its final name whole and verified, in one rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from attrs import asdict, frozen
+
+from peft_studio.errors import InvalidConfig
+
+#: Bytes that are read or written at once: larger blocks cost memory, smaller ones time.
+_BLOCK = 2**20
+
+
+@frozen
+class Version:
+    """Which content an address had when its download began; None where the platform did not say."""
+
+    #: Digest of the address: the part of one file is no beginning of another.
+    source: str
+    etag: str | None = None
+    last_modified: str | None = None
+    #: Bytes of the whole file.
+    size: int | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range takes: a weak ETag promises nothing about bytes."""
+        if self.etag is not None and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+    def may_be(self, other: Version) -> bool:
+        """False when something says that the content is another."""
+        pairs = ((self.etag, other.etag), (self.last_modified, other.last_modified), (self.size, other.size))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+class PartFile:
+    """The bytes that have arrived. Raises `InvalidConfig` with the path where the disk refuses."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.path = file.with_name(f"{file.name}.part")
+        self._note = file.with_name(f"{file.name}.part.json")
+        self._content: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def open(self, source: str) -> Version | None:
+        """Which version an earlier call has left a part of; None when there is nothing to go on with."""
+        with self._disk():
+            if self.file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            version = self._noted()
+            if version is None or version.source != source or not self.path.is_file():
+                return None
+            self._content = self.path.open("a+b", buffering=0)
+            self._content.seek(0)
+            while block := self._content.read(_BLOCK):
+                self._digest.update(block)
+                self.size += len(block)
+            return version
+
+    def restart(self, version: Version) -> None:
+        """Throw away what has arrived; what comes now belongs to `version`."""
+        with self._disk():
+            self.close()
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(json.dumps(asdict(version)), encoding="utf-8")
+            self._content = self.path.open("wb", buffering=0)
+            self._digest = hashlib.sha256()
+            self.size = 0
+
+    def append(self, block: bytes | bytearray) -> None:
+        """Write the next bytes."""
+        with self._disk():
+            assert self._content is not None
+            left = memoryview(block)
+            while left:
+                left = left[self._content.write(left) :]
+            self._digest.update(block)
+            self.size += len(block)
+
+    @property
+    def is_open(self) -> bool:
+        """True between `restart`, or a successful `open`, and the end."""
+        return self._content is not None
+
+    @property
+    def sha256(self) -> str:
+        """Of all that has arrived, in hex."""
+        return self._digest.hexdigest()
+
+    def finish(self) -> None:
+        """Move it to its final name."""
+        with self._disk():
+            self.close()
+            if self.path.stat().st_size != self.size:
+                raise InvalidConfig(f"{self.path} was changed by another download", remedy="let one of them run")
+            self.path.replace(self.file)
+            self._note.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with self._disk():
+            self.close()
+            self.size = 0
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file; what has arrived stays for the next call."""
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+    def _noted(self) -> Version | None:
+        try:
+            return Version(**json.loads(self._note.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):  # a note that was never finished
+            return None
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            remedy = "make room, or choose another place"
+            raise InvalidConfig(f"{self.file} cannot be written", why=why, remedy=remedy) from error
+
+
+class BlockWriter:
+    """Collects what arrives, and lets a thread write it block by block while the next one comes in."""
+
+    def __init__(self, part: PartFile) -> None:
+        #: Bytes of the part when all is written.
+        self.size = part.size
+        self._part = part
+        self._block = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises `InvalidConfig` when the disk refused earlier ones."""
+        self._block += chunk
+        self.size += len(chunk)
+        if len(self._block) >= _BLOCK:
+            await self._written()
+            full, self._block = self._block, bytearray()
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._part.append, full))
+
+    async def finish(self) -> None:
+        """Wait until all is written."""
+        await self._written()
+        self._part.append(self._block)
+
+    async def _written(self) -> None:
+        """A cancelled caller comes back for it, so that nobody closes a file that is written to."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None

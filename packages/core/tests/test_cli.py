@@ -105,8 +105,8 @@ def test_jobs_list_contract(run, ledger):
     (job,) = json.loads(run("jobs", "list", "--json").stdout)
 
     assert {
-        "id": tag, "connector": "local", "status": "completed", "reachable": None, "created": job["created"],
-        "base_model": "org/model", "cost": "0.1234",
+        "id": tag, "connector": "local", "status": "completed", "reason": None, "reachable": None,
+        "created": job["created"], "base_model": "org/model", "cost": "0.1234",
     } == job  # fmt: skip
     assert job["created"].endswith("Z")
 

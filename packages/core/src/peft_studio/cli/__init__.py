@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run", "Fine-tune an adapter as a config file says."),
     "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
+    "queue": ("queue", "Show, carry out and drop what waits for a platform."),
     "connectors": ("connectors", "List, check and install connectors; decide who may be imported."),
     "auth": ("auth", "Store, show and remove the credentials of connectors."),
     "sandbox": ("sandbox", "Serve fake platforms on this machine: no account, no bill."),

@@ -21,6 +21,7 @@ from peft_studio.cli.output import (
 )
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
+from peft_studio.queue import queue_file
 
 Result = TypeVar("Result")
 
@@ -50,13 +51,23 @@ def jobs() -> None:
     """
 
 
+@jobs.result_callback()
+def drain_queue(code: int | None, **_: object) -> int | None:
+    """Once the command has told its result, do a little of what waits in the queue, if there is one."""
+    if queue_file().exists():
+        from peft_studio.cli.offline import drain_briefly
+
+        drain_briefly()
+    return code
+
+
 @jobs.command("list")
 @json_option
 def list_jobs(as_json: bool) -> None:
     """Every job, newest first."""
     with Ledger() as ledger:
         found = ledger.jobs()
-        if any(job.status in (JobStatus.PENDING, JobStatus.RUNNING) for job in found):
+        if any(job.status in (JobStatus.PENDING, JobStatus.RUNNING) and not job.is_queued for job in found):
             found = _with_jobs(ledger, lambda service: service.list_jobs())
     if as_json:
         print_json([_summary(job) for job in found])
@@ -75,7 +86,6 @@ def show(id: str, as_json: bool) -> None:
         job = _with_jobs(ledger, lambda service: service.get(id))
     details = {
         **_summary(job),
-        "reason": job.reason,
         "resumable": job.is_resumable,
         "unreachable_since": job.unreachable_since,
         "platform_id": job.platform_id,
@@ -149,8 +159,18 @@ def metrics(id: str, plot: Path | None, as_json: bool) -> None:
 @id_argument
 @json_option
 def cancel(id: str, as_json: bool) -> None:
-    """Stop a job for good."""
-    _change(lambda service: service.cancel(id), as_json)
+    """Stop a job for good; when its platform cannot be reached, as soon as it can."""
+    import asyncio
+
+    from peft_studio.cli.desk import Desk
+    from peft_studio.queue.deferred import Deferred
+
+    async def stop(desk: Desk) -> JobRecord:
+        async with desk.manager() as manager:
+            return await Deferred(manager, desk.ledger).cancel(id)
+
+    with Ledger() as ledger:
+        _tell(asyncio.run(stop(Desk(ledger))), as_json)
 
 
 @jobs.command()
@@ -229,6 +249,7 @@ def _summary(job: JobRecord) -> dict[str, Any]:
         "id": job.id,
         "connector": job.connector,
         "status": job.status,
+        "reason": job.reason,
         "reachable": job.reachable,
         "created": job.created,
         "base_model": job.base_model,
@@ -243,6 +264,8 @@ def _row(job: JobRecord) -> tuple[str, ...]:
 
 def _styled(job: JobRecord) -> str:
     text = click.style(job.status.value, fg=_COLOURS.get(job.status))
+    if job.is_queued:
+        return f"{text} ({job.reason})"
     if job.unreachable_since is not None and not job.status.is_terminal:
         text += click.style(f" (unreachable since {stamp(job.unreachable_since)})", fg="red")
     return text

@@ -12,11 +12,14 @@ import click
 from peft_studio.artifacts import require_empty
 from peft_studio.cli import INTERRUPTED, JOB_FAILED, JOB_STOPPED
 from peft_studio.cli.desk import Desk
+from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
+from peft_studio.queue.deferred import Deferred
+from peft_studio.queue.limits import Limits
 from peft_studio.training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", metavar="NAME=VALUE", multiple=True, help="Override a field of the config.")
 @click.option("--detach", is_flag=True, help="Start the job and return; follow it with `jobs logs ID --follow`.")
 @click.option("--sandbox", is_flag=True, help="Try it on this machine: the connector's sandbox, no account, no bill.")
+@click.option("--offline", is_flag=True, help="Queue the job and ask nobody; `queue flush` submits it.")
+@click.option("--max-price-change", metavar="PERCENT", help="When queued: ask if the price has risen by more.")
+@click.option("--max-age", metavar="TIME", help="When queued: ask if it has waited for longer, such as 12h.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked, start nothing.")
 @json_option
 def run(
@@ -42,6 +48,9 @@ def run(
     overrides: tuple[str, ...],
     detach: bool,
     sandbox: bool,
+    offline: bool,
+    max_price_change: str | None,
+    max_age: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -51,10 +60,15 @@ def run(
         changes["output_dir"] = str(out.expanduser().absolute())
     config = load_config(config_file, changes)
     name = connector or config.provider or "local"
+    if offline and (sandbox or dry_run):
+        raise click.UsageError("--offline asks nobody: leave out --sandbox and --dry-run")
+    limits = limits_of(max_price_change, max_age)
+    if offline:
+        return queue_run(name, config, limits, as_json=as_json)
     if sandbox:
         return _run_at_sandbox(name, config, detach=detach, dry_run=dry_run, as_json=as_json)
     with Ledger() as ledger:
-        return Run(Desk(ledger), name, config, as_json=as_json).start(detach=detach, dry_run=dry_run)
+        return Run(Desk(ledger), name, config, as_json=as_json, limits=limits).start(detach=detach, dry_run=dry_run)
 
 
 def _run_at_sandbox(name: str, config: TrainingConfig, *, detach: bool, dry_run: bool, as_json: bool) -> int:
@@ -69,8 +83,11 @@ def _run_at_sandbox(name: str, config: TrainingConfig, *, detach: bool, dry_run:
 class Run:
     """One job in the foreground."""
 
-    def __init__(self, desk: Desk, connector: str, config: TrainingConfig, *, as_json: bool) -> None:
+    def __init__(
+        self, desk: Desk, connector: str, config: TrainingConfig, *, as_json: bool, limits: Limits | None = None
+    ) -> None:
         self._desk = desk
+        self._limits = limits
         self._connector = connector
         self._config = config
         self._as_json = as_json
@@ -87,7 +104,9 @@ class Run:
     async def _submit(self) -> JobRecord:
         async with self._desk.manager() as manager:
             await self._check_output(manager)
-            return await manager.jobs.submit(self._connector, self._config)
+            if self._desk.is_throwaway:
+                return await manager.jobs.submit(self._connector, self._config)
+            return await Deferred(manager, self._desk.ledger).submit(self._connector, self._config, self._limits)
 
     async def _check_output(self, manager: ConnectorManager) -> None:
         """Refuse a folder that is not empty now, rather than after a job that cost money."""
@@ -169,7 +188,7 @@ async def _bring_home(desk: Desk, job: JobRecord) -> None:
 
 async def _cancel(desk: Desk, job: JobRecord) -> None:
     async with desk.manager() as manager:
-        await manager.jobs.cancel(job.id)
+        await Deferred(manager, desk.ledger).cancel(job.id)
 
 
 def _ask(job: JobRecord, *, may_detach: bool) -> str:

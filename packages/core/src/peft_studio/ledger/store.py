@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+from peft_studio._sqlite import use_write_ahead_log
 from peft_studio.errors import JobNotFound, PeftStudioError
 from peft_studio.ledger.deadlines import Overdue, overdue
 from peft_studio.ledger.records import (
@@ -197,6 +198,16 @@ class Ledger:
         """The platform agreed to let the job go on, so that a failed one may be found running."""
         self._db.execute("UPDATE jobs SET resumable = 1 WHERE id = ? AND status = ?", (id, JobStatus.FAILED.value))
 
+    def record_stopped(self, id: str) -> None:
+        """A job that was to be cancelled is over; if it ended by that, the reason for it is the job's."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET reason = coalesce(reason, (SELECT reason FROM intents WHERE job_id = jobs.id AND"
+                " action = 'cancel' AND outcome IS NULL)) WHERE id = ? AND status = ?",
+                (id, JobStatus.CANCELLED.value),
+            )
+            self._settle(db, id, "cancel", "confirmed")
+
     def record_unreachable(self, id: str) -> None:
         """The platform could not be asked. The status stays what it was."""
         self._db.execute(
@@ -246,7 +257,7 @@ class Ledger:
             raise PeftStudioError(
                 f"the ledger {self.path} was written by a newer peft-studio", remedy="upgrade peft-studio"
             )
-        self._db.execute("PRAGMA journal_mode = WAL")
+        use_write_ahead_log(self._db)
         self.path.chmod(0o600)
         with self._transaction() as db:
             migrate(db)

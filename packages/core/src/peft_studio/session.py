@@ -26,7 +26,7 @@ from peft_studio.errors import (
     PlatformError,
     UnsupportedCapability,
 )
-from peft_studio.models import JobStatus, Problem
+from peft_studio.models import JobStatus, Observed, Problem
 from peft_studio.redaction import mask, redacted
 from peft_studio.redaction.errors import redacted_error
 from peft_studio.secret import Secret
@@ -88,6 +88,13 @@ class Session:
                 what = f"{method} answered {_shown(item)} as item {number} of {len(items)}"
                 raise self._fault(what, f"each must be {kind.__name__}")
         return list(items)
+
+    def observed(self) -> Observed | None:
+        """What the platform's answers have said of themselves; None for a connector that does not listen."""
+        with self._translated("observed"):
+            answer = getattr(self.connector, "observed", None)
+        found: Observed | None = self._expect("observed", answer, Observed | None)
+        return found
 
     async def status(self, job_id: str) -> JobStatus:
         """The job's status; a plain string is fine when it is the name of one."""

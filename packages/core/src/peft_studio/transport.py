@@ -20,6 +20,7 @@ from peft_studio._transport.download import Download, Wanted, checked_sha256
 from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
 from peft_studio._transport.events import ServerSentEvent
 from peft_studio._transport.follow import Follower
+from peft_studio._transport.observed import Observer
 from peft_studio._transport.pages import Pager
 from peft_studio._transport.redirects import Navigator
 from peft_studio._transport.requests import (
@@ -30,10 +31,12 @@ from peft_studio._transport.requests import (
     encoded,
     is_header_value,
     merged,
+    origin,
 )
 from peft_studio._transport.upload import FileBody
 from peft_studio._transport.wire import Wire
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+from peft_studio.models import Observed
 from peft_studio.redaction.masking import Mask
 
 __all__ = ["SendOptions", "ServerSentEvent", "Transport"]
@@ -84,8 +87,10 @@ class Transport:
         timeout: float | None = None,
         retries: int | None = None,
     ) -> None:
-        self._make_error = ErrorMaker(connector, Mask(secrets))
         self._base = checked_base(base_url)
+        mask = Mask(secrets)
+        self._observer = Observer(origin(self._base), mask)
+        self._make_error = ErrorMaker(connector, mask, self._observer)
         self._headers = self._checked(headers)
         self._retries = _setting(retries, RETRIES_VARIABLE, 3, int, minimum=0)
         silence = _setting(timeout, TIMEOUT_VARIABLE, 30.0, float, minimum=0.001)
@@ -104,6 +109,11 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def observed(self) -> Observed | None:
+        """What the answers have said of themselves lately: clock, rate limit, request id. None before the first."""
+        return self._observer.observed
 
     async def close(self) -> None:
         """Close every connection. Twice is fine; a request afterwards raises `ConnectionFailed`."""

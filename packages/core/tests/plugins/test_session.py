@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from peft_studio import (
     ConnectionFailed,
     InvalidConfig,
     JobEvent,
+    Observed,
     PeftStudioError,
     PlatformError,
     hookimpl,
 )
+from peft_studio.session import Session
 
-from .tutorial import KEY, LABEL, answering, failure, having, manager_of, raising
+from .tutorial import KEY, LABEL, MyPlatformConnector, answering, failure, having, manager_of, raising
 
 STATUSES = "the statuses are pending, running, paused, completed, failed, cancelled"
 LOST = "the platform could not be asked"
@@ -240,3 +244,18 @@ async def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
 
     assert isinstance(error, InvalidConfig)
     assert "mine" == (tmp_path / "kept").read_text()
+
+
+async def test_what_a_connector_observed_is_read() -> None:
+    """None where it does not listen; an error or an answer of another kind names the connector."""
+    seen = Observed(at=datetime.now(UTC))
+    connectors = (MyPlatformConnector, having(observed=property(lambda _: seen)), having(observed=None))
+
+    def broken(_):
+        raise KeyError("at")
+
+    assert [None, seen, None] == [Session(connector, LABEL, KEY).observed() for connector in connectors]
+    with pytest.raises(PlatformError, match=f"{re.escape(LABEL)}: observed failed: KeyError: 'at'"):
+        Session(having(observed=property(broken)), LABEL, KEY).observed()
+    with pytest.raises(PlatformError, match=r"observed answered {'at': 3}: it must answer .*Observed \| None"):
+        Session(having(observed={"at": 3}), LABEL, KEY).observed()

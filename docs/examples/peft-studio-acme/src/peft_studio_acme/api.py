@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 from attrs import Attribute, AttrsInstance, asdict, field, fields_dict, frozen
 from attrs.validators import instance_of, matches_re, optional
-from peft_studio import ConnectionFailed, JobNotFound, TrainingConfig, Transport
+from peft_studio import ConnectionFailed, JobNotFound, Observed, TrainingConfig, Transport
 
 TEXT: Final = instance_of(str)
 NUMBER: Final = instance_of(int)
@@ -149,6 +149,10 @@ class AcmeApi:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    @property
+    def observed(self) -> Observed | None:
+        return self._transport.observed
 
     async def account(self) -> Account:
         return read(Account, await self._transport.get("v1", "account"))

@@ -17,6 +17,7 @@ from peft_studio import (
     InvalidConfig,
     InvalidCredentials,
     JobStatus,
+    Observed,
     PricingInfo,
     Problem,
     Rental,
@@ -90,6 +91,10 @@ class AcmeConnector(TrainingConnector):
 
     def get_required_credentials(self) -> list[str]:
         return ["api_key"]
+
+    @property
+    def observed(self) -> Observed | None:
+        return None if self._connection is None else self._connection.observed
 
     @property
     def _api(self) -> AcmeApi:

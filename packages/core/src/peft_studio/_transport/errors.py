@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from peft_studio._transport.observed import Observer
 from peft_studio.errors import PeftStudioError
 from peft_studio.redaction.masking import Mask
 
@@ -23,6 +24,7 @@ class ErrorMaker:
 
     connector: str | None
     mask: Mask
+    observer: Observer
 
     def __call__(
         self,
@@ -34,7 +36,9 @@ class ErrorMaker:
         **details: Any,
     ) -> PeftStudioError:
         hidden = None if why is None else self.mask(why)
-        return kind(self.mask(what), why=hidden, remedy=remedy, connector=self.connector, **details)
+        error = kind(self.mask(what), why=hidden, remedy=remedy, connector=self.connector, **details)
+        error.observed = self.observer.observed
+        return error
 
 
 class AskAgain(Exception):

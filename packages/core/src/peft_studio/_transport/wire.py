@@ -71,9 +71,10 @@ class Wire:
     @asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Answer]:
         """Send, and give the answer as soon as its head is there; what is left of it is dropped at the end."""
-        started = time.monotonic()
+        sent, started = time.time(), time.monotonic()
         response = await self.step(self._send(request), f"{request} got no answer")
         try:
+            self._make_error.observer.note(request.origin, response.headers, sent, time.time())
             self._log(request, response, time.monotonic() - started)
             yield Answer(self, request, response)
         finally:

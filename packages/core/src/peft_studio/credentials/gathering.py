@@ -9,7 +9,7 @@ from attrs import frozen
 from peft_studio.credentials.found import Found
 from peft_studio.credentials.sources import Sources, Vault
 from peft_studio.credentials.stores import NoStore
-from peft_studio.errors import InvalidCredentials, PeftStudioError
+from peft_studio.errors import MissingCredentials, PeftStudioError
 from peft_studio.manifest import Manifest
 from peft_studio.secret import Secret
 
@@ -56,7 +56,7 @@ def hold_environment(manifest: Manifest | None) -> list[Secret]:
 
 
 def require(connector: str, keys: Iterable[str], gathered: Gathered, manifest: Manifest | None) -> None:
-    """Refuse to connect without what the class (`keys`) or connector.json requires. Raises `InvalidCredentials`."""
+    """Refuse to connect without what the class (`keys`) or connector.json requires. Raises `MissingCredentials`."""
     required = [*keys, *(field.key for field in (manifest.credentials if manifest else ()) if field.required)]
     missing = [key for key in dict.fromkeys(required) if not gathered.values.get(key)]
     if not missing:
@@ -67,7 +67,7 @@ def require(connector: str, keys: Iterable[str], gathered: Gathered, manifest: M
         ways.append(f"or log in: peft-studio auth login {manifest.name}")
     reasons = [complaint for complaint in gathered.complaints if not isinstance(complaint, NoStore)]
     why = "; ".join(str(reason) for reason in reasons) or None
-    raise InvalidCredentials(f"{connector} needs {' and '.join(missing)}", why=why, remedy=", ".join(ways))
+    raise MissingCredentials(f"{connector} needs {' and '.join(missing)}", why=why, remedy=", ".join(ways))
 
 
 def is_secret(manifest: Manifest | None, key: str, value: Secret) -> bool:

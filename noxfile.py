@@ -48,7 +48,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Run every test, or those that the arguments for pytest select."""
-    install(session, *EVERYTHING, *group("test"), torch=True, bare=[DEMO_MODEL])
+    # What `connectors new` writes must please the linter and the type checker too.
+    install(session, *EVERYTHING, *group("test"), *group("lint"), *group("typing"), torch=True, bare=[DEMO_MODEL])
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine.

@@ -35,6 +35,7 @@ def reloaded(artifact: Path, base: Path) -> Any:
 @pytest.mark.filterwarnings(  # what PEFT says at every load of a healthy adapter of these methods
     "ignore:Failed to load the CUDA extension",  # boft on a CPU
     "ignore:Setting boft_n_butterfly",
+    "ignore:The distutils package is deprecated",  # torch, asking for a compiler for it, where setuptools is installed
     "ignore:The following rank_pattern keys",  # adalora
     "ignore:Unsupported layer type",  # ln_tuning on norms that are not torch's own
 )

@@ -1,4 +1,4 @@
-"""The reference connector and its mutants, importable by the tests and by the processes that they start."""
+"""The reference connector, its mutants and variants, importable by the tests and by the processes that they start."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mutants import Mutant, all_mutants
 from trial import Trial, pool, try_out
+from variants import VARIANTS
 
 MUTANTS = dict(all_mutants())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each mutant."""
-    if "mutant_id" in metafunc.fixturenames:
-        metafunc.parametrize("mutant_id", MUTANTS)
+    """One test for each mutant, and for each variant."""
+    for name, connectors in (("mutant_id", MUTANTS), ("variant_id", VARIANTS)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, connectors)
 
 
 @pytest.fixture(scope="session")
 def trials(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Trial]]]:
-    """What comes of the mutants that are asked for in this run; all of them are under way from the first test on."""
-    calls = [getattr(item, "callspec", None) for item in request.session.items]
-    wanted = [call.params["mutant_id"] for call in calls if call is not None and "mutant_id" in call.params]
+    """What comes of the connectors that are asked for in this run; all of them are under way from the first test on."""
+    known = {**MUTANTS, **VARIANTS}
+    calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = [call[name] for call in calls for name in ("mutant_id", "variant_id") if name in call]
     with pool() as processes:
         try:
-            yield {id: processes.submit(try_out, MUTANTS[id]) for id in wanted}
+            yield {id: processes.submit(try_out, known[id]) for id in wanted}
         finally:
             processes.shutdown(cancel_futures=True)
 
@@ -39,9 +42,3 @@ def trials(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Trial]]]
 def mutant(mutant_id: str) -> Mutant:
     """One mutant."""
     return MUTANTS[mutant_id]
-
-
-@pytest.fixture
-def trial(mutant_id: str, trials: dict[str, Future[Trial]]) -> Trial:
-    """What came of it."""
-    return trials[mutant_id].result()

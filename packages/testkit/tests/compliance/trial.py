@@ -29,10 +29,10 @@ class Trial:
 
 
 def pool() -> ProcessPoolExecutor:
-    """A process for each mutant, forked from one that has imported everything; two for each core: half of it waits."""
+    """A process for each mutant, forked from one that has imported everything; three for each core, as most wait."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["trial"])
-    return ProcessPoolExecutor(2 * (os.cpu_count() or 1), mp_context=context, max_tasks_per_child=1)
+    return ProcessPoolExecutor(3 * (os.cpu_count() or 1), mp_context=context, max_tasks_per_child=1)
 
 
 def try_out(mutant: Mutant) -> Trial:

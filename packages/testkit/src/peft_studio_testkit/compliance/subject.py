@@ -100,8 +100,9 @@ class Subject:
         try:
             yield
         finally:
-            os.environ.clear()
-            os.environ.update(before)
+            for key in set(os.environ) - set(before):
+                del os.environ[key]
+            os.environ.update({key: value for key, value in before.items() if os.environ.get(key) != value})
 
     # What is installed.
 

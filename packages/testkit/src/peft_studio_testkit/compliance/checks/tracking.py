@@ -14,6 +14,8 @@ from peft_studio_testkit.compliance.subject import Subject
 
 check = group(__name__, feature="tracking")
 
+#: More than a page holds at the usual trackers.
+_STEPS = 120
 CONFIG = {"rank": 8, "learning_rate": 2e-4, "project_name": "Grüße 世界", "base_model": "base"}
 
 
@@ -56,15 +58,15 @@ async def numbers_arrive_as_they_are(subject: Subject) -> None:
 
 @check()
 async def numbers_arrive_in_order(subject: Subject) -> None:
-    """Two hundred steps arrive once each, in order, and get_metrics reads them back so."""
+    """More steps than a page holds arrive once each, in order, and get_metrics reads them back so."""
     async with subject.connected() as session:
         id = await _run(session)
-        for step in range(200):
+        for step in range(_STEPS):
             await _log(session, id, step, loss=1 / (step + 1))
         await session.call("finish_run", run_id=id, status=JobStatus.COMPLETED)
         rows = await session.ask("get_metrics", list, job_id=id)
-    equal(list(range(200)), [step for step, _ in subject.sandbox.runs[id].metrics], "the steps at the tracker")
-    equal([1 / (step + 1) for step in range(200)], [row.get("loss") for row in rows], "what get_metrics reads back")
+    equal(list(range(_STEPS)), [step for step, _ in subject.sandbox.runs[id].metrics], "the steps at the tracker")
+    equal([1 / (step + 1) for step in range(_STEPS)], [row.get("loss") for row in rows], "what get_metrics reads back")
 
 
 @check()

@@ -34,7 +34,12 @@ TRAINING = [
     *("-e", "packages/worker[train]"),
     *("-e", "packages/connector-local[train]"),
 ]
-EVERYTHING = [*TRAINING, "-e", "packages/worker[train,parquet,quantize]", "-e", "packages/testkit[openapi,worker]"]
+EVERYTHING = [
+    *TRAINING,
+    *("-e", "packages/core[keyring,encrypted-file]"),
+    *("-e", "packages/worker[train,parquet,quantize]"),
+    *("-e", "packages/testkit[openapi,worker]"),
+]
 
 
 @nox.session
@@ -59,7 +64,7 @@ def test(session: nox.Session) -> None:
 @nox.session
 def core(session: nox.Session) -> None:
     """Run the tests of the core alone, without torch: quick, and on any Python."""
-    install(session, "-e", "packages/core[http]", *group("test"))
+    install(session, "-e", "packages/core[http,keyring,encrypted-file]", *group("test"))
     session.run("pytest", "packages/core", "-m", "not slow", *session.posargs)
 
 

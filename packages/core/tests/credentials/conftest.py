@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from ..plugins.conftest import Site, home, site, studio  # noqa: TID252 -- tests are no package with a name
+from ..plugins.conftest import Site, home, site  # noqa: TID252 -- tests are no package with a name
 
-__all__ = ["Site", "home", "site", "studio"]
+__all__ = ["Site", "home", "site"]
 
 #: What the fixtures start; both are Debian packages.
 PROGRAMS = {"dbus-daemon": "dbus", "gnome-keyring-daemon": "gnome-keyring"}
@@ -58,6 +59,25 @@ def _wait_for_secrets(environment: dict[str, str]) -> None:
         "while secretstorage.get_default_collection(bus).is_locked(): time.sleep(0.05)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env={**os.environ, **environment})
+
+
+@pytest.fixture
+def studio(site: Site, home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line, with what is in the site directory installed; `input` is what it reads from a pipe."""
+
+    def run(
+        *arguments: str | Path, code: int = 0, input: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [str(site.root), os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "peft_studio.cli", *map(str, arguments)],
+            capture_output=True, text=True, check=False, cwd=home.parent, input=input,
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **environment},
+        )  # fmt: skip
+        assert code == done.returncode, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from peft_studio.credentials.stores import Entry, NoStore, StoreUnusable
 from peft_studio.secret import Secret
 
 VARIABLE = "PEFT_STUDIO_PASSPHRASE"
-#: What tells a wrong passphrase before anything is written under it. No connector can have the name.
-_REFERENCE = ("passphrase check", "this file is opened by its passphrase")
+#: What the library writes first: it tells a wrong passphrase before anything is written under it.
+_REFERENCE = "keyring-setting"
 
 #: Asks the user for the passphrase of a file; the argument tells whether it is a new one.
 Ask = Callable[[Path, bool], str]
@@ -50,27 +50,30 @@ class EncryptedFile:
 
     def open(self) -> None:
         """Take the passphrase, and see that it is the right one."""
+        _library("keyrings.cryptfile.cryptfile")
         if self.path.exists():
-            self._decrypted(self.path, _REFERENCE[0])
+            self._connectors()
+            self._unlocked(self.path)
         else:
-            _cryptfile(self.path, self._opened_with())
+            self._opened_with()
 
     def get(self, connector: str) -> Entry | None:
         """The entry, or None, for which no passphrase is needed."""
         if not self._has(connector):
             return None
-        text: str = self._decrypted(self.path, connector)
-        return Entry.from_json(text, f"{self.path}, entry {connector},")
+        file = self._unlocked(self.path)
+        try:
+            text = file.get_password(SERVICE, connector)
+        except ValueError:  # its message authentication code is wrong
+            raise StoreUnusable(f"the entry {connector} in {self.path} was changed", remedy="log in again") from None
+        return Entry.from_json(str(text), f"{self.path}, entry {connector},")
 
     def put(self, connector: str, entry: Entry) -> None:
         """Keep the entry. The first one decides the passphrase."""
-        is_new = not self.path.exists()
-        self.open()
+        if self.path.exists():
+            self._connectors()
         with self._draft() as draft:
-            file = _cryptfile(draft, self._opened_with())
-            if is_new:
-                file.set_password(SERVICE, *_REFERENCE)
-            file.set_password(SERVICE, connector, entry.to_json())
+            self._unlocked(draft).set_password(SERVICE, connector, entry.to_json())
 
     def remove(self, connector: str) -> bool:
         """Remove the entry, for which no passphrase is needed; the last one takes the file with it."""
@@ -86,37 +89,38 @@ class EncryptedFile:
         return self.path.is_file() and connector in self._connectors()
 
     def _connectors(self) -> set[str]:
-        """Names that have an entry; they are not encrypted."""
+        """Names that have an entry; they are not encrypted. Raises `StoreUnusable` for a file of something else."""
         from configparser import Error, RawConfigParser
 
-        escape = _library("keyrings.cryptfile.escape")
-        content, section = RawConfigParser(), escape.escape(SERVICE)
+        names, content = _library("keyrings.cryptfile.escape"), RawConfigParser()
         try:
             content.read_string(self.path.read_text(encoding="utf-8"))
-        except (Error, UnicodeDecodeError):
-            raise StoreUnusable(f"{self.path} is no file of credentials", remedy="move it away") from None
         except OSError as error:
             raise StoreUnusable(f"{self.path} cannot be read", why=error.strerror) from None
-        options = content.options(section) if content.has_section(section) else []
-        return {escape.unescape(name) for name in options} - {_REFERENCE[0]}
+        except (Error, UnicodeDecodeError):
+            content.clear()
+        if not content.has_section(names.escape(_REFERENCE)):
+            raise StoreUnusable(f"{self.path} is no file of credentials", remedy="move it away")
+        section = names.escape(SERVICE)
+        return {names.unescape(name) for name in content.options(section)} if content.has_section(section) else set()
 
-    def _decrypted(self, path: Path, name: str) -> str:
+    def _unlocked(self, path: Path) -> Any:
+        file = _cryptfile(path)
         try:
-            text = _cryptfile(path, self._opened_with()).get_password(SERVICE, name)
-        except ValueError:  # the message authentication code is wrong
+            file.keyring_key = self._opened_with()
+        except ValueError:
             self._passphrase = None
             raise StoreUnusable(
                 f"the passphrase does not open {self.path}", why="it is another one, or the file was changed"
             ) from None
-        if text is None:
-            raise StoreUnusable(f"{self.path} was not written by peft-studio", remedy="move it away")
-        return str(text)
+        return file
 
     def _opened_with(self) -> str:
         if self._passphrase is None:
             from peft_studio.redaction import hold
 
-            self._passphrase = Secret(os.environ.get(VARIABLE) or self._asked())
+            given = os.environ.get(VARIABLE, "")
+            self._passphrase = Secret(given if given.strip() else self._asked())
             hold([self._passphrase])
         return self._passphrase.reveal()
 
@@ -144,11 +148,10 @@ class EncryptedFile:
             draft.unlink(missing_ok=True)
 
 
-def _cryptfile(path: Path, passphrase: str = "") -> Any:
-    keyring = _library("keyrings.cryptfile.cryptfile").CryptFileKeyring()
-    keyring.file_path = str(path)
-    keyring.keyring_key = passphrase
-    return keyring
+def _cryptfile(path: Path) -> Any:
+    file = _library("keyrings.cryptfile.cryptfile").CryptFileKeyring()
+    file.file_path = str(path)
+    return file
 
 
 def _library(module: str) -> Any:

@@ -65,7 +65,7 @@ class PlatformLogin:
 def _parsed(path: Path, format: str) -> Mapping[str, Any]:
     content = _read(path)
     try:
-        document = _FORMATS[format](content)
+        document = _from_netrc(path) if format == "netrc" else _FORMATS[format](content)
     except _faults() as error:
         raise LoginFileUnusable(f"{path} is not {format}{_place_of(error)}") from None
     if not isinstance(document, Mapping):
@@ -95,10 +95,6 @@ def _look_up(tree: Any, key: str) -> Any:
     return next((value for value in found if value is not None), None)
 
 
-def _from_text(content: str) -> Mapping[str, Any]:
-    return {WHOLE_FILE: content.strip()}
-
-
 def _from_toml(content: str) -> Any:
     import tomllib
 
@@ -118,25 +114,20 @@ def _from_ini(content: str) -> Mapping[str, Any]:
     return {**parser.defaults(), **{name: dict(parser[name]) for name in parser.sections()}}
 
 
-def _from_netrc(content: str) -> Mapping[str, Any]:
+def _from_netrc(path: Path) -> Mapping[str, Any]:
     """Hosts, each with login, account and password."""
     import netrc
-    import tempfile
 
-    with tempfile.NamedTemporaryFile("w", suffix=".netrc", encoding="utf-8") as copy:  # the library reads files alone
-        copy.write(content)
-        copy.flush()
-        hosts = netrc.netrc(copy.name).hosts
+    hosts = netrc.netrc(str(path)).hosts
     return {host: dict(zip(("login", "account", "password"), entry, strict=True)) for host, entry in hosts.items()}
 
 
 _FORMATS: Mapping[str, Callable[[str], Any]] = {
-    "text": _from_text,
+    "text": lambda content: {WHOLE_FILE: content.strip()},
     "json": json.loads,
     "toml": _from_toml,
     "yaml": _from_yaml,
     "ini": _from_ini,
-    "netrc": _from_netrc,
 }
 
 

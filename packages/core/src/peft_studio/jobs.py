@@ -6,8 +6,10 @@ what came after: nothing is lost and nothing is told twice, however often the vi
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from peft_studio.breaker import Breakers
+from peft_studio.budget import Budget
 from peft_studio.errors import (
     JobNotFound,
     PeftStudioError,
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
 #: Events are copied to the ledger in batches: one write to the disk for so many, or for so many seconds.
 BATCH = 500
 BATCH_SECONDS = 0.2
+
+#: Seconds between two looks at the budget of a job that is followed.
+LOOK = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 class UnknownOutcome(PlatformError):
@@ -70,6 +78,7 @@ class Jobs:
         job = self._ledger.job(id)
         if not (job.status.is_terminal or job.is_queued):
             await self._refresh(job)
+            await self._learn_price(self._ledger.job(job.id))
         return self._ledger.job(job.id)
 
     async def follow(self, id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
@@ -80,23 +89,63 @@ class Jobs:
             if event.sequence <= known:  # another viewer may be adding more at this moment
                 yield event
         if not job.status.is_terminal:
-            async with aclosing(self._incoming(job, known)) as events:
+            async with self._watched(job), aclosing(self._incoming(job, known)) as events:
                 async for event in events:
                     if event.sequence > after:
                         yield event
+
+    async def keep_within_budget(self, id: str) -> JobRecord:
+        """One job, asked about; when its worker lets it pass max_cost or max_duration, it is cancelled."""
+        job = await self.get(id)
+        reason = None if job.status.is_terminal else Budget(job, self._ledger.clock()).excess()
+        return job if reason is None or job.cancelling_since is not None else await self.cancel(job.id, reason)
+
+    async def drain(self, id: str) -> None:
+        """Copy what the platform has of the job's log and the ledger has not. Raises where `follow` does."""
+        job = self._ledger.job(id)
+        async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
+            pass
+
+    async def locate(self, id: str) -> str:
+        """The platform's id of a job; one whose answer was lost is looked for, and adopted.
+
+        Raises `UnknownOutcome` when the platform does not have it, or cannot tell.
+        """
+        return await self._reach(self._ledger.job(id))
 
     async def events(self, id: str) -> list[JobEvent]:
         """Everything that has happened so far, without waiting for more."""
         job = await self.get(id)
         return list(self._ledger.events(job.id))
 
-    async def cancel(self, id: str) -> JobRecord:
-        """Stop a job for good; one that waits in the offline queue is never submitted."""
+    async def cancel(self, id: str, reason: str | None = None) -> JobRecord:
+        """Stop a job for good; one that waits in the offline queue is never submitted.
+
+        The wish is in the ledger before the platform is asked, and until the platform's own answer says that the job
+        is over: `reconcile` goes on with it.
+        """
         job = self._ledger.job(id)
-        reason = "cancelled before it was submitted"
-        if job.is_queued and self._ledger.record_withdrawn(job.id, JobStatus.CANCELLED, reason):
+        before = "cancelled before it was submitted"
+        if job.is_queued and self._ledger.record_withdrawn(job.id, JobStatus.CANCELLED, before):
             return self._ledger.job(job.id)
-        return await self._command(job.id, "cancel_job")
+        if not job.status.is_terminal:
+            self._ledger.begin(job.id, "cancel", reason=reason)
+        return await self.go_on_cancelling(job.id)
+
+    async def go_on_cancelling(self, id: str) -> JobRecord:
+        """Ask for what `cancel` has written down, and look whether it has happened."""
+        job = self._ledger.job(id)
+        platform_id = await self._reach(job)
+        try:
+            await self._manager.cancel_job(job.connector, platform_id)
+        except JobNotFound as error:
+            self._ledger.record_lost(job.id, str(error))
+        except UnsupportedCapability:
+            self._ledger.settle(job.id, "cancel", "refused")
+            raise
+        else:
+            await self._refresh(job)
+        return self._ledger.job(job.id)
 
     async def pause(self, id: str) -> JobRecord:
         """Stop a job at a checkpoint."""
@@ -104,7 +153,7 @@ class Jobs:
 
     async def resume(self, id: str) -> JobRecord:
         """Let a stopped job go on."""
-        return await self._command(id, "resume_job")
+        return await self._command(id, "resume_job", self._ledger.record_resumed)
 
     async def metrics(self, id: str) -> list[Mapping[str, Any]]:
         """Training and validation steps, oldest first. A step that was trained twice (resumed) is told once."""
@@ -147,9 +196,11 @@ class Jobs:
             self._ledger.record_unreachable(job.id)
             self._breakers.note(job.connector, error)
 
-    async def _command(self, id: str, method: str) -> JobRecord:
+    async def _command(self, id: str, method: str, record: Callable[[str], None] | None = None) -> JobRecord:
         job = self._ledger.job(id)
         await getattr(self._manager, method)(job.connector, await self._reach(job))
+        if record is not None:
+            record(job.id)
         await self._refresh(job)
         return self._ledger.job(job.id)
 
@@ -168,10 +219,52 @@ class Jobs:
         return found
 
     async def _find(self, job: JobRecord) -> str | None:
+        """The platform's id of a job; a connector that finds no jobs may still list what is alive."""
         try:
             return await self._manager.find_job(job.connector, job.id)
+        except UnsupportedCapability:
+            pass
+        try:
+            rentals = await self._manager.list_rentals(job.connector)
         except UnsupportedCapability:  # such a connector cannot tell, so nobody knows
             return None
+        return next((rental.id for rental in rentals if rental.tag == job.id and rental.kind == "job"), None)
+
+    async def _learn_price(self, job: JobRecord) -> None:
+        """What an hour costs, asked once for each job; where nobody can tell it stays unknown."""
+        resource = job.config.get("resource_id")
+        if resource is None or job.hourly_rate is not None or not job.reachable:
+            return
+        try:
+            price = await self._manager.get_pricing(job.connector, resource)
+        except PeftStudioError as error:
+            _log.info("the price of job %s is not known: %s", job.id, error)
+            return
+        if price.hourly_rate is not None:
+            self._ledger.record_price(job.id, price.hourly_rate, price.currency)
+
+    @asynccontextmanager
+    async def _watched(self, job: JobRecord) -> AsyncGenerator[None]:
+        """Look at the budget meanwhile, where the job has one."""
+        if not Budget.is_set(job):
+            yield
+            return
+        watcher = asyncio.create_task(self._watch(job.id))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _watch(self, id: str) -> None:
+        while True:
+            try:
+                job = await self.keep_within_budget(id)
+            except PeftStudioError as error:  # the wish to cancel is written down, and is tried again
+                _log.warning("job %s is past its budget and could not be cancelled: %s", id, error)
+                job = self._ledger.job(id)
+            left = Budget(job, self._ledger.clock()).seconds_left()
+            await asyncio.sleep(LOOK if left is None else min(LOOK, max(1.0, left)))
 
 
 def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:

@@ -108,6 +108,10 @@ class SyncConnectorManager:
         """The connected instance itself. Raises `ConnectionFailed` when there is none."""
         return self._manager.get_connector(name)
 
+    def connectors_with_credentials(self) -> list[str]:
+        """Connectors whose required credentials are all to be found, by name; there are some that require none."""
+        return self._manager.connectors_with_credentials()
+
     def verify_connection(self, name: str) -> bool:
         """True while the platform answers and knows us."""
         return self._loop.run(self._manager.verify_connection(name))
@@ -239,9 +243,14 @@ class SyncConnectorManager:
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
-        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag.
+        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag. Programs that
+        submit to one account do so one after the other.
         """
         return self._loop.run(self._manager.submit_job(name, config, tag=tag))
+
+    def is_buying(self, name: str) -> bool:
+        """True while a program submits to the account that `name` is connected to; False where nothing is bought."""
+        return self._manager.is_buying(name)
 
     def discover_connectors(self) -> list[ConnectorRecord]:
         """Look at the disk again and list what is there. Imports no connector."""
@@ -286,13 +295,36 @@ class SyncJobs:
         """Events after that sequence number: what is known, then what comes, until the job stops."""
         return self._loop.iterate(self._jobs.follow(id, after))
 
+    def keep_within_budget(self, id: str) -> JobRecord:
+        """One job, asked about; when its worker lets it pass max_cost or max_duration, it is cancelled."""
+        return self._loop.run(self._jobs.keep_within_budget(id))
+
+    def drain(self, id: str) -> None:
+        """Copy what the platform has of the job's log and the ledger has not. Raises where `follow` does."""
+        self._loop.run(self._jobs.drain(id))
+
+    def locate(self, id: str) -> str:
+        """The platform's id of a job; one whose answer was lost is looked for, and adopted.
+
+        Raises `UnknownOutcome` when the platform does not have it, or cannot tell.
+        """
+        return self._loop.run(self._jobs.locate(id))
+
     def events(self, id: str) -> list[JobEvent]:
         """Everything that has happened so far, without waiting for more."""
         return self._loop.run(self._jobs.events(id))
 
-    def cancel(self, id: str) -> JobRecord:
-        """Stop a job for good; one that waits in the offline queue is never submitted."""
-        return self._loop.run(self._jobs.cancel(id))
+    def cancel(self, id: str, reason: str | None = None) -> JobRecord:
+        """Stop a job for good; one that waits in the offline queue is never submitted.
+
+        The wish is in the ledger before the platform is asked, and until the platform's own answer says that the job
+        is over: `reconcile` goes on with it.
+        """
+        return self._loop.run(self._jobs.cancel(id, reason))
+
+    def go_on_cancelling(self, id: str) -> JobRecord:
+        """Ask for what `cancel` has written down, and look whether it has happened."""
+        return self._loop.run(self._jobs.go_on_cancelling(id))
 
     def pause(self, id: str) -> JobRecord:
         """Stop a job at a checkpoint."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from peft_studio.account_lock import Accounts
 from peft_studio.connector import PlatformConnector
 from peft_studio.credentials import Gathered, gather, require
 from peft_studio.credentials.vaults import ask_vaults
@@ -34,6 +35,10 @@ class Connections:
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def _accounts(self) -> Accounts:
+        return Accounts(self.registry, self._gathered)
 
     async def connect(self, name: str, credentials: Mapping[str, str] | None = None) -> bool:
         """Connect, once however often it is asked for; other credentials replace the connection.
@@ -84,6 +89,10 @@ class Connections:
         """The connected instance itself. Raises `ConnectionFailed` when there is none."""
         return self._opened(name).connector
 
+    def connectors_with_credentials(self) -> list[str]:
+        """Connectors whose required credentials are all to be found, by name; there are some that require none."""
+        return [record.name for record in self.registry.list() if self._has_credentials(record.name)]
+
     async def verify_connection(self, name: str) -> bool:
         """True while the platform answers and knows us."""
         return bool(await self._session(name).ask("verify_connection", bool))
@@ -111,6 +120,14 @@ class Connections:
                 remedy="make one ConnectorManager for each event loop, or a SyncConnectorManager for all threads",
             )
         self._loop, self._locks = loop, {}
+
+    def _has_credentials(self, name: str) -> bool:
+        manifest = self.registry.describe(name).manifest
+        required = [field.key for field in (manifest.credentials if manifest else ()) if field.required]
+        if not required:
+            return False
+        values = self._gather(name, None).values
+        return all(values.get(key) for key in required)
 
     async def _close(self, name: str) -> None:
         session = self._sessions.pop(name, None)

@@ -59,7 +59,8 @@ class Submission(Connections):
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
-        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag.
+        `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag. Programs that
+        submit to one account do so one after the other.
         """
         session = self._session(name)
         await self.validate_config(name, config)
@@ -68,15 +69,25 @@ class Submission(Connections):
             return str(await session.ask("submit_job", str, config=config))
         tag = ledger.new_tag(config) if tag is None else tag
         config = attrs.evolve(config, tag=tag)
-        ledger.record_intent(tag, name, config)
-        try:
-            platform_id = str(await session.ask("submit_job", str, config=config))
-        except PeftStudioError as error:
-            if is_refusal(error):
-                ledger.record_refused(tag, str(error))
-            raise
-        ledger.record_submitted(tag, platform_id)
+        async with self._accounts.buying(name):
+            ledger.record_intent(tag, name, config)
+            try:
+                platform_id = str(await session.ask("submit_job", str, config=config))
+            except PeftStudioError as error:
+                if is_refusal(error):
+                    ledger.record_refused(tag, str(error))
+                raise
+            ledger.record_submitted(tag, platform_id)
         return platform_id
+
+    def is_buying(self, name: str) -> bool:
+        """True while a program submits to the account that `name` is connected to; False where nothing is bought."""
+        self._opened(name)
+        lock = self._accounts.lock(name)
+        is_free = lock is None or lock.try_acquire()
+        if lock is not None:
+            lock.release()
+        return not is_free
 
     async def disconnect_all(self) -> None:
         """Let every connection go, also when one of them fails to; the first failure is raised at the end.

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("run", "Fine-tune an adapter as a config file says."),
     "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
     "queue": ("queue", "Show, carry out and drop what waits for a platform."),
+    "reconcile": ("reconcile", "What lives on each account, whose it is, what it costs; end orphans."),
     "connectors": ("connectors", "List, check and install connectors; decide who may be imported."),
     "auth": ("auth", "Store, show and remove the credentials of connectors."),
     "sandbox": ("sandbox", "Serve fake platforms on this machine: no account, no bill."),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from peft_studio.budget import Budget
 from peft_studio.cli import INTERRUPTED
 from peft_studio.cli.output import (
     ago,
@@ -84,19 +85,28 @@ def show(id: str, as_json: bool) -> None:
     """Everything that is known of a job."""
     with Ledger() as ledger:
         job = _with_jobs(ledger, lambda service: service.get(id))
+        budget, notes = Budget(job, ledger.clock()), ledger.notes(job.id)
     details = {
         **_summary(job),
+        "cost": budget.cost,
+        "hourly_rate": job.hourly_rate,
+        "currency": job.currency,
+        "running_seconds": round(budget.seconds, 3),
+        "cancelling_since": job.cancelling_since,
         "resumable": job.is_resumable,
         "unreachable_since": job.unreachable_since,
         "platform_id": job.platform_id,
+        "notes": [f"{stamp(note.written)} {note.text}" for note in notes],
         "config": job.config,
     }
     if as_json:
         print_json(details)
         return
     for name, value in details.items():
-        if name != "config" and value is not None:
+        if name not in ("config", "notes") and value is not None:
             click.echo(f"{name:18} {_styled(job) if name == 'status' else _shown(value)}")
+    for note in details["notes"]:
+        click.echo(f"{'note':18} {note}")
     for name, value in job.config.items():
         click.echo(f"  {name:28} {value}")
 
@@ -221,9 +231,11 @@ def _with_jobs(ledger: Ledger, ask: Callable[[Any], Coroutine[Any, Any, Result]]
 
     from peft_studio.cli.desk import Desk
     from peft_studio.jobs import Jobs
+    from peft_studio.reconcile.briefly import reconcile_briefly
 
     async def answer() -> Result:
         async with Desk(ledger).manager() as manager:
+            await reconcile_briefly(manager, ledger)
             return await ask(Jobs(manager, ledger))
 
     try:
@@ -266,6 +278,8 @@ def _styled(job: JobRecord) -> str:
     text = click.style(job.status.value, fg=_COLOURS.get(job.status))
     if job.is_queued:
         return f"{text} ({job.reason})"
+    if job.cancelling_since is not None and not job.status.is_terminal:
+        text += click.style(f" (cancelling since {stamp(job.cancelling_since)})", fg="yellow")
     if job.unreachable_since is not None and not job.status.is_terminal:
         text += click.style(f" (unreachable since {stamp(job.unreachable_since)})", fg="red")
     return text

@@ -198,16 +198,6 @@ class Ledger:
         """The platform agreed to let the job go on, so that a failed one may be found running."""
         self._db.execute("UPDATE jobs SET resumable = 1 WHERE id = ? AND status = ?", (id, JobStatus.FAILED.value))
 
-    def record_stopped(self, id: str) -> None:
-        """A job that was to be cancelled is over; if it ended by that, the reason for it is the job's."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE jobs SET reason = coalesce(reason, (SELECT reason FROM intents WHERE job_id = jobs.id AND"
-                " action = 'cancel' AND outcome IS NULL)) WHERE id = ? AND status = ?",
-                (id, JobStatus.CANCELLED.value),
-            )
-            self._settle(db, id, "cancel", "confirmed")
-
     def record_unreachable(self, id: str) -> None:
         """The platform could not be asked. The status stays what it was."""
         self._db.execute(
@@ -344,10 +334,21 @@ class Ledger:
         values = {"status": after.value, "unreachable_since": None}
         if before != after:
             values |= {"reason": None, "changed": self._now(), **_running(after, at, ran, running_since)}
-        values |= fields
+        values |= {name: value for name, value in fields.items() if before != after or value is not None}
         assignments = ", ".join(f"{name} = ?" for name in values)
         db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), id))  # noqa: S608 -- our own names
+        if after.is_terminal:
+            self._confirm_cancel(db, id)
         return True
+
+    def _confirm_cancel(self, db: sqlite3.Connection, id: str) -> None:
+        """A job that is over need not be cancelled any more; if that is how it ended, the reason is the job's."""
+        db.execute(
+            "UPDATE jobs SET reason = coalesce(reason, (SELECT reason FROM intents WHERE job_id = jobs.id"
+            " AND action = 'cancel' AND outcome IS NULL)) WHERE id = ? AND status = ?",
+            (id, JobStatus.CANCELLED.value),
+        )
+        self._settle(db, id, "cancel", "confirmed")
 
     def _note(self, db: sqlite3.Connection, id: str, text: str) -> None:
         """Keep what was refused; what is said again and again is kept once."""

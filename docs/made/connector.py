@@ -24,8 +24,13 @@ from peft_studio.validation import DOCUMENTED
 #: What each capability may have beside its required methods.
 OPTIONAL = {
     PlatformConnector: (
-        "verify_connection", "get_required_credentials", "validate_config", "observed", "list_rentals", "end_rental",
-    ),  # fmt: skip
+        "verify_connection",
+        "get_required_credentials",
+        "validate_config",
+        "observed",
+        "list_rentals",
+        "end_rental",
+    ),
     TrainingConnector: ("fetch_artifact", "pause_job", "resume_job", "find_job", "get_metrics", "stream_events"),
     RegistryConnector: (),
     TrackingConnector: (),

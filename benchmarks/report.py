@@ -18,7 +18,7 @@ from environments import Environment
 #: Named in the page; results.json has every package.
 _NAMED: Final = (
     "peft-studio", "peft-studio-worker", "peft-studio-local", "torch", "transformers", "peft", "accelerate", "trl",
-    "torchx", "huggingface-hub", "llm", "pluggy", "click", "attrs",
+    "torchx", "huggingface-hub", "llm", "persist-queue", "huey", "pluggy", "click", "attrs",
 )  # fmt: skip
 
 #: Above this many cores of foreign work a table says that it is not to be quoted.

@@ -21,7 +21,7 @@ from environments import Environment, Installer, say, wheel
 
 HERE: Final = Path(__file__).resolve().parent
 #: In this order: what takes longest comes last.
-BENCHMARKS: Final = ("install", "startup", "many_plugins", "jobs_list", "local_submit", "training")
+BENCHMARKS: Final = ("install", "startup", "many_plugins", "jobs_list", "queue_rates", "local_submit", "training")
 
 
 class Bench:
@@ -65,6 +65,11 @@ class Bench:
     def llm(self) -> Environment:
         """llm, whose command line loads every plugin that is installed."""
         return self.installer.make("llm", "llm")
+
+    @cached_property
+    def queues(self) -> Environment:
+        """persist-queue and huey, which depend on nothing."""
+        return self.installer.make("queues", "persist-queue", "huey")
 
     @cached_property
     def trl(self) -> Environment:

@@ -298,7 +298,7 @@ async def test_lost_request_is_made_again(desk, account, clock):
     queued = desk.submission()
     await desk.drain()
     account.loses_requests = False
-    desk.queue.hurry()
+    clock.advance(SETTLING / 2)
     await desk.drain()
     assert ([], State.WAITING) == (account.jobs, desk.queue.operation(1).state)
     assert "may not know of it yet" in desk.queue.operation(1).reason

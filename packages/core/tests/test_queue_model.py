@@ -43,7 +43,6 @@ class Model:
     failures: int = 0
     is_doubtful: bool = False
     is_accepted: bool = False
-    owner: str | None = None
     leased_until: float = 0.0
     finished: float | None = None
 
@@ -137,7 +136,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (expected.is_doubtful, expected.is_accepted) == (
             claimed.is_doubtful, claimed.payload.get("accepted", False),
         )  # fmt: skip
-        self._begin(expected, self.queues[number].owner)
+        self._begin(expected)
         self.claims.append((self.queues[number], claimed))
 
     @precondition(lambda self: self.claims)
@@ -161,7 +160,7 @@ class QueueMachine(RuleBasedStateMachine):
         following = queue.settle_and_claim(claimed, outcome, ["touch"])
         assert (None if expected is None else expected.number) == (None if following is None else following.number)
         if expected is not None and following is not None:
-            self._begin(expected, queue.owner)
+            self._begin(expected)
             self.claims.append((queue, following))
 
     @precondition(lambda self: self.claims)
@@ -250,13 +249,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _mine(self, claimed) -> Model | None:
         for each in self.world.operations:
-            same = (each.number, each.owner, each.attempts) == (claimed.number, claimed.owner, claimed.attempts)
+            same = (each.number, each.attempts) == (claimed.number, claimed.attempts)
             if same and each.state is State.RUNNING:
                 return each
         return None
 
-    def _begin(self, mine: Model, owner: str) -> None:
-        mine.state, mine.owner, mine.leased_until = State.RUNNING, owner, self.clock.now + LEASE
+    def _begin(self, mine: Model) -> None:
+        mine.state, mine.leased_until = State.RUNNING, self.clock.now + LEASE
         mine.attempts += 1
 
     def _end(self, mine: Model, outcome) -> None:

@@ -31,7 +31,6 @@ CREATE TABLE operations (
     accepts TEXT,
     result TEXT,
     finished REAL,
-    owner TEXT,
     leased_until REAL,
     UNIQUE (connector, key)
 );
@@ -51,7 +50,7 @@ CREATE TABLE connectors (
 
 COLUMNS: Final = (
     "number", "kind", "connector", "key", "stream", "payload", "state", "is_urgent", "created", "not_before", "expires",
-    "attempts", "failures", "is_doubtful", "reason", "question", "result", "finished", "owner",
+    "attempts", "failures", "is_doubtful", "reason", "question", "result", "finished",
 )  # fmt: skip
 SELECT: Final = " ".join(["SELECT", ", ".join(COLUMNS), "FROM operations "])
 
@@ -72,11 +71,11 @@ AND NOT EXISTS (
 ORDER BY is_urgent DESC, number LIMIT 1
 """
 CLAIM: Final = """
-UPDATE operations SET state = 'running', attempts = attempts + 1, owner = ?, leased_until = ? WHERE number = ?
+UPDATE operations SET state = 'running', attempts = attempts + 1, leased_until = ? WHERE number = ?
 """
 
-#: A claim is still ours; the count of attempts tells two claims of one owner apart.
-IF_STILL_OURS: Final = " WHERE state = 'running' AND number = :number AND owner = :owner AND attempts = :attempts"
+#: Each claim has a number of its own: that of the attempt.
+IF_STILL_OURS: Final = " WHERE state = 'running' AND number = :number AND attempts = :attempts"
 RENEW: Final = "UPDATE operations SET leased_until = :until"
 SETTLE: Final = {
     Done: "UPDATE operations SET state = 'done', finished = :now, result = :result, payload = '{}', reason = NULL",
@@ -90,7 +89,7 @@ SETTLE: Final = {
 
 #: A lease that ends later than any can is from before the clock was set back.
 TAKE_BACK: Final = """
-UPDATE operations SET state = 'waiting', is_doubtful = 1, owner = NULL
+UPDATE operations SET state = 'waiting', is_doubtful = 1
 WHERE state = 'running' AND (leased_until < :now OR leased_until > :now + 10 * :lease)
 """
 EXPIRE: Final = """

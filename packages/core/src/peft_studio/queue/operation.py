@@ -63,7 +63,7 @@ class Operation:
     created: datetime
     not_before: datetime
     expires: datetime | None
-    #: How often it was begun.
+    #: How often it was begun; tells the claims of an operation apart.
     attempts: int
     #: How many of those failed for a reason that may be its own.
     failures: int
@@ -76,8 +76,6 @@ class Operation:
     #: What the platform answered.
     result: Any
     finished: datetime | None
-    #: Who carries it out.
-    owner: str | None
 
 
 @frozen

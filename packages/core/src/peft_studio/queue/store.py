@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 import attrs
 from attrs import frozen
@@ -72,7 +71,6 @@ class Queue:
         self.path = queue_file() if path is None else path
         self.clock = clock
         self.lease = lease
-        self.owner = uuid4().hex
         self._guard = Guard(known_secrets)
         try:
             self._create_file()
@@ -218,11 +216,12 @@ class Queue:
     # Inside.
 
     def _payload(self, new: NewOperation) -> str:
-        self._guard.refuse(new)
         try:
-            return json.dumps(dict(new.payload), ensure_ascii=False)
+            payload = json.dumps(dict(new.payload), ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise InvalidConfig(f"a {new.kind} cannot be queued: its payload is no JSON", why=str(error)) from error
+        self._guard.refuse(new, payload)
+        return payload
 
     def _insert(self, new: NewOperation, payload: str) -> Operation:
         there = self.find(new.connector, new.key)
@@ -230,7 +229,7 @@ class Queue:
             if new.is_once or not there.state.is_over:
                 return there
             self._db.execute("DELETE FROM operations WHERE number = ?", (there.number,))
-        values = attrs.asdict(new) | {"payload": payload, "now": self.clock()}
+        values = attrs.asdict(new, recurse=False) | {"payload": payload, "now": self.clock()}
         number = self._db.execute(_sql.INSERT, values).lastrowid
         assert number is not None
         return self.operation(number)
@@ -242,7 +241,7 @@ class Queue:
         row = self._db.execute(query, (connector, now, only, only, *kinds)).fetchone()
         if row is None:
             return None
-        self._db.execute(_sql.CLAIM, (self.owner, now + self.lease, row[0]))
+        self._db.execute(_sql.CLAIM, (now + self.lease, row[0]))
         return self.operation(row[0])
 
     def _take_back(self) -> None:
@@ -314,7 +313,7 @@ class Queue:
 
 
 def _claim_of(operation: Operation) -> dict[str, Any]:
-    return {"number": operation.number, "owner": operation.owner, "attempts": operation.attempts}
+    return {"number": operation.number, "attempts": operation.attempts}
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RateLimitError,
         UnsupportedCapability,
     )
+    from peft_studio.health import Health, HealthMonitor
     from peft_studio.hookspecs import hookimpl
     from peft_studio.ledger import Ledger
     from peft_studio.manager import ConnectorManager
@@ -78,6 +79,8 @@ _HOME = {
     "CapacityError": "errors",
     "NotEnoughMemory": "errors",
     "UnsupportedCapability": "errors",
+    "Health": "health",
+    "HealthMonitor": "health",
     "hookimpl": "hookspecs",
     "Ledger": "ledger",
     "ConnectorManager": "manager",
@@ -107,6 +110,8 @@ __all__ = [
     "ConnectorNotFound",
     "ConnectorRegistry",
     "Deployment",
+    "Health",
+    "HealthMonitor",
     "InferenceConnector",
     "InsufficientCreditsError",
     "InvalidConfig",

@@ -20,6 +20,7 @@ from peft_studio.records import ConnectorRecord
 from peft_studio.registry import ConnectorRegistry
 
 if TYPE_CHECKING:
+    from peft_studio.health import Health
     from peft_studio.jobs import Jobs
 
 __all__ = ["ConnectorManager", "SubmissionLedger"]
@@ -73,6 +74,16 @@ class ConnectorManager(Submission, TrainingCalls, RentalCalls, RegistryCalls, Tr
     def register_connector(self, connector: type[PlatformConnector]) -> None:
         """Add a class without an entry point. Raises `BrokenConnector` with every fault."""
         self.registry.register(connector)
+
+    async def check_health(self, names: Iterable[str] | None = None, *, time_limit: float = 10.0) -> list[Health]:
+        """Whether these platforms, or all, answer and know us: asked at once, `time_limit` seconds each at most.
+
+        Each is asked over a connection of its own, in a thread of its own. Raises `ConnectorNotFound`; whatever else is
+        wrong with a connector is in its `Health`.
+        """
+        from peft_studio.health import check
+
+        return await check(names, registry=self.registry, credentials=self._credentials, time_limit=time_limit)
 
     @property
     def jobs(self) -> Jobs:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from peft_studio._calls.submission import SubmissionLedger
     from peft_studio._loop_thread import LoopThread
     from peft_studio.connector import PlatformConnector
+    from peft_studio.health import Health
     from peft_studio.hooks import Outcome
     from peft_studio.jobs import Jobs
     from peft_studio.ledger import JobRecord
-    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, PricingInfo, Rental, Resource
+    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource
     from peft_studio.records import ConnectorRecord
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.training_config import TrainingConfig
@@ -115,6 +116,10 @@ class SyncConnectorManager:
     def verify_connection(self, name: str) -> bool:
         """True while the platform answers and knows us."""
         return self._loop.run(self._manager.verify_connection(name))
+
+    def observed(self, name: str) -> Observed | None:
+        """What the platform's answers have said of themselves; None when the connector does not listen."""
+        return self._manager.observed(name)
 
     def deploy_model(self, name: str, /, model_id: str, **options: Any) -> str:
         """Serve a model and return the deployment's id; `options` are the platform's own."""
@@ -267,6 +272,14 @@ class SyncConnectorManager:
     def register_connector(self, connector: type[PlatformConnector]) -> None:
         """Add a class without an entry point. Raises `BrokenConnector` with every fault."""
         self._manager.register_connector(connector)
+
+    def check_health(self, names: Iterable[str] | None = None, *, time_limit: float = 10.0) -> list[Health]:
+        """Whether these platforms, or all, answer and know us: asked at once, `time_limit` seconds each at most.
+
+        Each is asked over a connection of its own, in a thread of its own. Raises `ConnectorNotFound`; whatever else is
+        wrong with a connector is in its `Health`.
+        """
+        return self._loop.run(self._manager.check_health(names, time_limit=time_limit))
 
 
 class SyncJobs:

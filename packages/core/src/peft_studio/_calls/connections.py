@@ -17,6 +17,7 @@ from peft_studio.credentials import Gathered, gather, require
 from peft_studio.credentials.vaults import ask_vaults
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError
 from peft_studio.hooks import Outcome
+from peft_studio.models import Observed
 from peft_studio.registry import ConnectorRegistry
 from peft_studio.secret import Secret
 from peft_studio.session import Session
@@ -96,6 +97,10 @@ class Connections:
     async def verify_connection(self, name: str) -> bool:
         """True while the platform answers and knows us."""
         return bool(await self._session(name).ask("verify_connection", bool))
+
+    def observed(self, name: str) -> Observed | None:
+        """What the platform's answers have said of themselves; None when the connector does not listen."""
+        return self._opened(name).observed()
 
     def _session(self, name: str) -> Session:
         """The session to ask, from within the event loop that it belongs to."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "reconcile": ("reconcile", "What lives on each account, whose it is, what it costs; end orphans."),
     "connectors": ("connectors", "List, check and install connectors; decide who may be imported."),
     "auth": ("auth", "Store, show and remove the credentials of connectors."),
+    "health": ("health", "Ask platforms whether they are there and know us."),
     "sandbox": ("sandbox", "Serve fake platforms on this machine: no account, no bill."),
 }
 

@@ -19,6 +19,11 @@ def data_dir() -> Path:
     return _directory("data")
 
 
+def queue_file() -> Path:
+    """What waits for a platform; not there as long as nothing ever had to. Here, so that asking costs no import."""
+    return data_dir() / "queue.sqlite3"
+
+
 def state_dir() -> Path:
     """What is remembered between two commands and may be lost: which plugins failed, locks, logs."""
     return _directory("state")

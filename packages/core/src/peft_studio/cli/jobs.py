@@ -22,7 +22,7 @@ from peft_studio.cli.output import (
 )
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
-from peft_studio.queue import queue_file
+from peft_studio.paths import queue_file
 
 Result = TypeVar("Result")
 
@@ -55,11 +55,18 @@ def jobs() -> None:
 @jobs.result_callback()
 def drain_queue(code: int | None, **_: object) -> int | None:
     """Once the command has told its result, do a little of what waits in the queue, if there is one."""
-    if queue_file().exists():
+    if queue_file().exists() and _is_anything_due():
         from peft_studio.cli.offline import drain_briefly
 
         drain_briefly()
     return code
+
+
+def _is_anything_due() -> bool:
+    from peft_studio.queue import Queue
+
+    with Queue() as queue:
+        return bool(queue.due())
 
 
 @jobs.command("list")

@@ -72,7 +72,6 @@ def drain_briefly() -> None:
                 queue.pause(name, lambda failures: backoff(failures, random), f"no answer within {BUDGET} s")
         long = KINDS.keys() - brief.keys()
         left = [each for each in queue.operations(State.WAITING) if each.kind in long] if queue.due(long) else []
-        left += queue.operations(State.ASKING)
     if left:
         noun = "operation waits" if len(left) == 1 else "operations wait"
         click.echo(f"{len(left)} {noun} in the queue: peft-studio queue flush", err=True)

@@ -14,7 +14,8 @@ from attrs import define, field
 from peft_studio.cli.connectors import complete_name
 from peft_studio.cli.output import ago, json_option, print_json, print_table, stamp
 from peft_studio.ledger import Ledger
-from peft_studio.queue import Operation, Queue, State, queue_file
+from peft_studio.paths import queue_file
+from peft_studio.queue import Operation, Queue, State
 
 if TYPE_CHECKING:
     from peft_studio.queue.drain import Drainer, Report

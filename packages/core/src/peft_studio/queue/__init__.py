@@ -31,7 +31,7 @@ Secrets are gathered when an operation is carried out, and never stored: a paylo
 from __future__ import annotations
 
 from peft_studio.queue.operation import Again, Ask, Dead, Done, NewOperation, Operation, Outcome, State
-from peft_studio.queue.store import OperationNotFound, Queue, queue_file
+from peft_studio.queue.store import OperationNotFound, Queue
 
 __all__ = [
     "Again",
@@ -44,5 +44,4 @@ __all__ = [
     "Outcome",
     "Queue",
     "State",
-    "queue_file",
 ]

@@ -9,10 +9,11 @@ from attrs import frozen
 
 from peft_studio.errors import ConnectionFailed, PlatformError
 from peft_studio.ledger import JobRecord, Ledger
+from peft_studio.paths import queue_file
 from peft_studio.queue import requests
 from peft_studio.queue.limits import Limits
 from peft_studio.queue.operation import NewOperation, Operation, State
-from peft_studio.queue.store import Queue, queue_file
+from peft_studio.queue.store import Queue
 from peft_studio.training_config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from attrs import frozen
 
 from peft_studio._sqlite import use_write_ahead_log
 from peft_studio.errors import InvalidConfig, PeftStudioError
-from peft_studio.paths import data_dir
+from peft_studio.paths import queue_file
 from peft_studio.queue import _sql
 from peft_studio.queue.operation import Again, Ask, Dead, Done, NewOperation, Operation, Outcome, State
 from peft_studio.queue.secrets import Guard, environment_secrets
@@ -46,11 +46,6 @@ class Pause:
     #: Seconds since the epoch.
     not_before: float
     reason: str
-
-
-def queue_file() -> Path:
-    """The user's own queue, whether it exists or not."""
-    return data_dir() / "queue.sqlite3"
 
 
 class Queue:

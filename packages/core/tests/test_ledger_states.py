@@ -135,18 +135,31 @@ def test_second_job_with_one_tag_is_noted(ledger):
     assert ["the platform has a second job with this tag: pod-2"] == [note.text for note in ledger.notes(tag)]
 
 
-def test_denied_submission(ledger):
+def test_denied_submission(ledger, clock):
     """A tag that the platform does not know is a failed job; when the job appears after all it is pending."""
     ledger.record_intent("ps-job-a", "runpod", CONFIG)
     ledger.begin("ps-job-a", "cancel")
-    assert ledger.record_denied("ps-job-a")
+    assert ledger.record_denied("ps-job-a", clock.now)
     assert (JobStatus.FAILED, DENIED) == (ledger.job("ps-job-a").status, ledger.job("ps-job-a").reason)
     assert [] == ledger.open_intents()
 
     ledger.record_submitted("ps-job-a", "pod-1")
     job = ledger.job("ps-job-a")
     assert (JobStatus.PENDING, None, "pod-1") == (job.status, job.reason, job.platform_id)
-    assert not ledger.record_denied("ps-job-a")
+    assert not ledger.record_denied("ps-job-a", clock.now)
+
+
+def test_denial_is_about_one_submission(ledger, clock):
+    """What the platform said of an earlier attempt says nothing of one that waits, or is under way again."""
+    first = clock.now
+    ledger.record_intent("ps-job-a", "runpod", CONFIG)
+    ledger.record_requeued("ps-job-a")
+    assert not ledger.record_denied("ps-job-a", first)
+    clock.advance(seconds=1)
+    ledger.record_intent("ps-job-a", "runpod", CONFIG)
+    assert not ledger.record_denied("ps-job-a", first)
+
+    assert JobStatus.PENDING is ledger.job("ps-job-a").status
 
 
 def test_cancel_is_an_intent(ledger, clock):

@@ -90,7 +90,7 @@ class Ledger:
                 if known not in (None, platform_id):
                     self._note(db, tag, f"the platform has a second job with this tag: {platform_id}")
                     continue
-                if status == JobStatus.FAILED:
+                if known is None and status == JobStatus.FAILED:
                     self._move(db, tag, JobStatus.PENDING, self.clock(), reason=None)
                 db.execute("UPDATE jobs SET platform_id = ? WHERE id = ?", (platform_id, tag))
             self._settle(db, tag, "submit", "submitted")
@@ -101,10 +101,14 @@ class Ledger:
             self._move(db, tag, JobStatus.FAILED, self.clock(), reason=reason)
             self._settle(db, tag, None, "refused")
 
-    def record_denied(self, tag: str) -> bool:
-        """The platform knows no job with this tag, long after it was asked for one; False when it exists after all."""
+    def record_denied(self, tag: str, written: datetime) -> bool:
+        """The platform knows no job with this tag, long after the intent that was written then.
+
+        False when the job has come to exist meanwhile, or is being submitted anew.
+        """
+        is_open = "SELECT 1 FROM intents WHERE job_id = ? AND action = 'submit' AND written = ? AND outcome IS NULL"
         with self._transaction() as db:
-            if not self._is_unmade(db, tag):
+            if not self._is_unmade(db, tag) or db.execute(is_open, (tag, to_stamp(written))).fetchone() is None:
                 return False
             self._move(db, tag, JobStatus.FAILED, self.clock(), reason=DENIED)
             self._settle(db, tag, None, "absent")

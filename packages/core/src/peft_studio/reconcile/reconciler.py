@@ -84,7 +84,7 @@ class Reconciler:
             return True
         if asked - intent.written < GRACE or self._manager.is_buying(name):
             return None  # it may be under way at this moment
-        return False if self._ledger.record_denied(intent.job_id) else None
+        return False if self._ledger.record_denied(intent.job_id, intent.written) else None
 
     async def _adopt_listed(self, id: str) -> bool | None:
         """What is alive may be listed where jobs cannot be found; that nothing is does not say that nothing was."""

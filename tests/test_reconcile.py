@@ -107,6 +107,13 @@ def test_platform_that_is_down(studio, sandbox, config):
     assert "pending" == studio.json("jobs", "show", job)["status"]
 
 
+def test_account_without_a_job(studio, sandbox):
+    """An account whose credentials are set is listed, though this ledger has no job there."""
+    foreign = sandbox.jobs.add(status=JobStatus.RUNNING)
+
+    assert [(foreign.id, "foreign", "1.92")] == living(*studio.json("reconcile"))
+
+
 def test_nobody_to_ask(studio):
     """Without a job and without credentials there is nothing to reconcile."""
     studio.environment.pop("ACME_API_KEY")

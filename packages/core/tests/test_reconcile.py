@@ -22,11 +22,13 @@ from peft_studio import (
     TrainingConnector,
     UnsupportedCapability,
 )
+from peft_studio.account_lock import AccountLock
 from peft_studio.ledger.store import DENIED
 from peft_studio.reconcile import Reconciler, Standing, reconcile_briefly
 from peft_studio.reconcile.reconciler import GRACE
 
 CONFIG = TrainingConfig(base_model="model", dataset_path="data.jsonl")
+KEY = {"api_key": "a-key-of-the-yard"}
 
 
 class Clock:
@@ -125,6 +127,28 @@ class Blind(Yard):
         raise UnsupportedCapability("cannot list")
 
 
+class Listing(Yard):
+    """It finds no jobs, and lists what is alive."""
+
+    async def find_job(self, tag):
+        raise UnsupportedCapability("cannot look")
+
+
+class Guarded(Yard):
+    """It wants a key, and notes whether somebody else could have bought during a submission."""
+
+    was_free: bool | None = None
+
+    def get_required_credentials(self):
+        return ["api_key"]
+
+    async def submit_job(self, config):
+        lock = AccountLock("yard", KEY)
+        Guarded.was_free = lock.try_acquire()
+        lock.release()
+        return "pod-1"
+
+
 class Talking(Yard):
     """Its log ends when the job is cancelled."""
 
@@ -167,7 +191,7 @@ async def setting(tmp_path, clock, connector, monkeypatch):
     Yard.is_down = Yard.is_stubborn = False
     Yard.lines = ()
     with Ledger(tmp_path / "ledger.sqlite3", clock=clock) as ledger:
-        manager = ConnectorManager(ledger=ledger, connectors=[connector], discover=False)
+        manager = ConnectorManager(ledger=ledger, connectors=[connector], discover=False, credentials={"yard": KEY})
         async with manager:
             yield manager, ledger, Reconciler(manager, ledger)
 
@@ -412,3 +436,44 @@ async def test_briefly_is_brief(setting, clock):
     await asyncio.wait_for(reconcile_briefly(manager, ledger, 0.05), 30)
 
     assert JobStatus.PENDING is ledger.job("ps-job-a").status
+
+
+@pytest.mark.parametrize("connector", [Listing])
+async def test_what_is_listed_is_adopted(setting, clock):
+    """Where jobs cannot be found by their tag the list of what is alive tells; that it lacks one denies nothing."""
+    _, ledger, reconciler = setting
+    ledger.record_intent("ps-job-a", "yard", CONFIG)
+    ledger.record_intent("ps-job-b", "yard", CONFIG)
+    alive("j-1", "ps-job-a", kind="job")
+    alive("disk-2", "ps-job-b", kind="storage")
+    Yard.statuses["j-1"] = JobStatus.RUNNING
+    clock.now += timedelta(hours=1)
+    account = await account_of(reconciler)
+
+    assert (("ps-job-a",), ()) == (account.adopted, account.denied)
+    assert ("j-1", None) == (ledger.job("ps-job-a").platform_id, ledger.job("ps-job-b").platform_id)
+
+
+@pytest.mark.parametrize("connector", [Guarded])
+async def test_nobody_else_buys_meanwhile(setting):
+    """A submission holds the account's lock, and lets go of it."""
+    manager, _, _ = setting
+    await manager.connect("yard")
+    await manager.submit_job("yard", CONFIG)
+
+    assert False is Guarded.was_free
+    assert not manager.is_buying("yard")
+
+
+@pytest.mark.parametrize("connector", [Guarded])
+async def test_submission_under_way_is_not_denied(setting, clock):
+    """However old it is: while a program holds the account's lock its job may yet come to be."""
+    _, ledger, reconciler = setting
+    ledger.record_intent("ps-job-a", "yard", CONFIG)
+    clock.now += timedelta(hours=1)
+    lock = AccountLock("yard", KEY)
+    assert lock.try_acquire()
+    assert () == (await account_of(reconciler)).denied
+    lock.release()
+
+    assert ("ps-job-a",) == (await account_of(reconciler)).denied

@@ -214,3 +214,23 @@ async def test_connector_is_gone(service, tmp_path):
         (listed,) = await Jobs(manager, ledger).list_jobs()
 
     assert (job.id, JobStatus.PENDING, False) == (listed.id, listed.status, listed.reachable)
+
+
+async def test_log_of_a_paused_job_need_not_end(service):
+    """A platform that keeps the log of a paused job open holds nobody up; what it has said is copied."""
+    _, ledger = service
+
+    async def stream_events(self, job_id, after=0):
+        for said in self.said:
+            yield said
+        await asyncio.Event().wait()
+
+    async def get_job_status(self, job_id):
+        return JobStatus.PAUSED
+
+    methods = {"name": "patient", "stream_events": stream_events, "get_job_status": get_job_status}
+    async with ConnectorManager(ledger=ledger, connectors=[type("Patient", (Clockwork,), methods)]) as manager:
+        job = await Jobs(manager, ledger).submit("patient", CONFIG)
+        found = await asyncio.wait_for(Jobs(manager, ledger).get(job.id), 60)
+
+    assert (JobStatus.PAUSED, 2) == (found.status, ledger.last_sequence(job.id))

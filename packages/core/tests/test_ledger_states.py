@@ -217,6 +217,20 @@ def test_every_phase_has_a_deadline(ledger, clock, phase, limit, action):
     assert [(phase, NextAction.TELL)] == overdue(ledger)
 
 
+def test_a_phase_begins_with_its_status(ledger, clock):
+    """A job that its platform has queued again may wait as long as a fresh one."""
+    tag = submitted(ledger)
+    ledger.record_reachable(tag, JobStatus.RUNNING)
+    clock.advance(hours=2)
+    ledger.record_reachable(tag, JobStatus.PENDING)
+    clock.advance(minutes=29)
+    assert [] == overdue(ledger)
+    ledger.record_reachable(tag, JobStatus.PENDING)
+    clock.advance(minutes=1)
+
+    assert [(Phase.PENDING, NextAction.ASK)] == overdue(ledger)
+
+
 def test_queued_and_running_jobs_are_not_overdue(ledger, clock):
     """A submission that waits in the queue, and a job that runs, may take as long as they like."""
     ledger.record_queued("ps-job-q", "runpod", CONFIG)

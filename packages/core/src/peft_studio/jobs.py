@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 BATCH = 500
 BATCH_SECONDS = 0.2
 
+#: Seconds for what a job that was just paused has said.
+PAUSED_SECONDS = 3.0
+
 #: Seconds between two looks at the budget of a job that is followed.
 LOOK = 30.0
 
@@ -105,6 +108,14 @@ class Jobs:
         job = self._ledger.job(id)
         async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
             pass
+
+    async def _drain_paused(self, id: str) -> None:
+        """As far as it goes in moments: the log of a paused job ends on some platforms, on others only with the job."""
+        try:
+            async with asyncio.timeout(PAUSED_SECONDS):
+                await self.drain(id)
+        except TimeoutError:
+            _log.info("the log of job %s goes on while it is paused", id)
 
     async def locate(self, id: str) -> str:
         """The platform's id of a job; one whose answer was lost is looked for, and adopted.
@@ -185,9 +196,10 @@ class Jobs:
         try:
             status = await self._manager.get_job_status(job.connector, await self._reach(job))
             self._ledger.record_reachable(job.id, status)
-            if status not in (JobStatus.PENDING, JobStatus.RUNNING):
-                async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
-                    pass
+            if status.is_terminal:
+                await self.drain(job.id)
+            elif status is JobStatus.PAUSED and job.status is not status:
+                await self._drain_paused(job.id)
             self._breakers.answered(job.connector)
         except JobNotFound as error:
             self._ledger.record_lost(job.id, str(error))

@@ -190,6 +190,17 @@ async def test_connector_that_wants_something_else_first(desk, clock, error, wai
     assert [(1, False), (0, False)] == [(each.attempts, each.is_doubtful) for each in desk.queue.operations()]
 
 
+async def test_doubt_stays(desk):
+    """An attempt that certainly did not arrive says nothing of the one before it."""
+    desk.kinds = {"touch": failing(ConnectionFailed("reset"), RateLimitError("slow"))}
+    desk.queue.enqueue(operation())
+    for _ in range(2):
+        desk.queue.hurry()
+        await desk.drain()
+
+    assert (2, True) == (desk.queue.operation(1).attempts, desk.queue.operation(1).is_doubtful)
+
+
 async def test_being_stopped_gives_it_back(desk):
     """A drain that is cancelled leaves its operation to the next one at once, as doubtful."""
     begun = asyncio.Event()
@@ -278,6 +289,20 @@ async def test_same_submission_is_one(desk, account):
     assert 2 == len(account.jobs) == len(desk.ledger.jobs())
 
 
+async def test_tag_of_a_config_does_not_count(desk):
+    """A config that was submitted before, and has that tag in it, is still the same one."""
+    assert desk.submission().number == desk.submission(attrs.evolve(FREE, tag="ps-job-before")).number
+
+
+async def test_submissions_do_not_wait_for_each_other(desk, account):
+    """One that needs a yes holds up no other one."""
+    desk.submission(CONFIG)
+    desk.submission(attrs.evolve(FREE, seed=1))
+    await desk.drain()
+
+    assert (["needs confirmation", "done"], 1) == (desk.states(), len(account.jobs))
+
+
 async def test_lost_answer_is_looked_for(desk, account, clock):
     """The platform made the job and its answer was lost: it is found by its tag and not made again."""
     account.loses_answers = True
@@ -290,6 +315,18 @@ async def test_lost_answer_is_looked_for(desk, account, clock):
     await desk.drain()
     assert (1, f"pod of {account.jobs[0]}") == (len(account.jobs), desk.job(queued).platform_id)
     assert ([], ["done"]) == (desk.ledger.open_intents(), desk.states())
+
+
+async def test_answer_that_arrived_before_a_kill(desk, account):
+    """The ledger has the platform's id already: nobody is asked anything."""
+    queued = desk.submission()
+    tag = queued.payload["tag"]
+    desk.ledger.record_intent(tag, "acme", FREE)
+    desk.ledger.record_submitted(tag, "pod-7")
+    account.finds_jobs = False
+    await desk.drain()
+
+    assert (["done"], "pod-7", []) == (desk.states(), desk.queue.operation(1).result, account.calls)
 
 
 async def test_lost_request_is_made_again(desk, account, clock):
@@ -327,7 +364,8 @@ async def test_reconciled_as_absent(desk, account):
     account.loses_requests = True
     queued = desk.submission()
     await desk.drain()
-    desk.ledger.record_denied(desk.job(queued).id)
+    (intent,) = desk.ledger.open_intents("submit")
+    assert desk.ledger.record_denied(desk.job(queued).id, intent.written)
     account.loses_requests = False
     desk.queue.hurry()
     await desk.drain()
@@ -514,6 +552,24 @@ async def test_cancellation_of_what_is_gone(desk, account):
     await desk.drain()
 
     assert ["done"] == desk.states()
+
+
+async def test_cancellation_of_what_may_exist(desk, account):
+    """The platform does not know the tag yet: the cancellation is tried again, for the job may still come up."""
+    account.loses_requests = True
+    desk.submission()
+    await desk.drain()
+    account.loses_requests = False
+    desk.queue.hurry()
+    tag = desk.ledger.jobs()[0].id
+    cancellation = desk.queue.enqueue(requests.cancel_job("acme", tag))
+    await desk.drain(only=cancellation.number)
+    assert State.WAITING is desk.queue.operation(cancellation.number).state
+
+    account.jobs.append(tag)
+    desk.queue.hurry()
+    await desk.drain(only=cancellation.number)
+    assert ([f"pod of {tag}"], JobStatus.CANCELLED) == (account.cancelled, desk.ledger.job(tag).status)
 
 
 async def test_deployment_is_stopped(desk, account):

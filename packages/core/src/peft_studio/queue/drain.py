@@ -67,7 +67,6 @@ class Drainer:
         What fails is in the report and in the queue: nothing is raised for an operation or a connector.
         """
         self.queue.sweep()
-        self._bury()
         report = Report()
         due = [name for name in self.queue.due(self.kinds) if connectors is None or name in connectors]
         await asyncio.gather(*(self._drain_connector(name, report, only) for name in due))

@@ -25,7 +25,6 @@ from peft_studio import (
 from peft_studio.account_lock import AccountLock
 from peft_studio.ledger.store import DENIED
 from peft_studio.reconcile import Reconciler, Standing, reconcile_briefly
-from peft_studio.reconcile.reconciler import GRACE
 
 CONFIG = TrainingConfig(base_model="model", dataset_path="data.jsonl")
 KEY = {"api_key": "a-key-of-the-yard"}
@@ -238,7 +237,7 @@ async def test_denied_submission_fails_after_the_grace(setting, clock):
     """A tag that the platform does not know is waited for, then the job is failed, in words that say why."""
     _, ledger, reconciler = setting
     ledger.record_intent("ps-job-a", "yard", CONFIG)
-    clock.now += GRACE - timedelta(seconds=1)
+    clock.now += timedelta(seconds=59)
     assert () == (await account_of(reconciler)).denied
     assert JobStatus.PENDING is ledger.job("ps-job-a").status
     clock.now += timedelta(seconds=1)
@@ -383,6 +382,18 @@ async def test_budget_is_kept(setting, clock):
 
     assert JobStatus.CANCELLED is ledger.job("ps-job-a").status
     assert "it has cost $4.03; max_cost is $4.00" == ledger.job("ps-job-a").reason
+
+
+async def test_other_currencies_are_not_dollars(setting, clock):
+    """A limit in dollars says nothing about a price in another currency."""
+    _, ledger, reconciler = setting
+    config = TrainingConfig(base_model="model", dataset_path="d", max_cost=Decimal(4))
+    job(ledger, "ps-job-a", "pod-1", config=config)
+    ledger.record_price("ps-job-a", Decimal(100), "JPY")
+    clock.now += timedelta(hours=2)
+    await account_of(reconciler)
+
+    assert JobStatus.RUNNING is ledger.job("ps-job-a").status
 
 
 @pytest.mark.parametrize("connector", [Talking])

@@ -30,7 +30,8 @@ from peft_studio.queue.requests import cancel_job, submit_job
 from peft_studio.queue.submission import SETTLING
 
 LEASE = 5.0
-STREAMS = 500
+#: Operations of one stream, which must arrive in order; a kill holds up a stream for the rest of a lease.
+LENGTH = 20
 CONFIG = TrainingConfig(base_model="model", dataset_path="data.jsonl")
 
 
@@ -123,7 +124,7 @@ def fill(folder: Path, count: int) -> None:
             queue.enqueue_all(
                 NewOperation(
                     kind="touch", connector=("acme", "other")[number % 2], key=f"{number:06}",
-                    stream=str(number % STREAMS), is_once=True,
+                    stream=str(number % (count // LENGTH)), is_once=True,
                 )
                 for number in piece
             )  # fmt: skip

@@ -248,7 +248,8 @@ def test_kinds_that_are_not_known(queue):
 def test_forgotten(queue, clock):
     """What is done is remembered as long as anything of its stream is younger."""
     queue.enqueue_all([operation("start", stream="run"), operation("alone")])
-    drained(queue)
+    queue.enqueue(operation("theirs", stream="run", connector="other"))
+    assert [["start", "alone"], ["theirs"]] == [drained(queue), drained(queue, "other")]
     clock.advance(MEMORY - 10)
     queue.enqueue(operation("late", stream="run"))
     clock.advance(20)

@@ -132,7 +132,7 @@ def test_service_refuses(service, tiny_model, facts_file):
 
     assert "did you mean 'rank'" in service.ask("/jobs", {**config, "r": 8}, code=422)["error"]
     for path in (str(facts_file), "../../facts.jsonl"):
-        refused = service.ask("/jobs", {**config, "dataset_path": path, "output_dir": "/tmp/x"}, code=422)["error"]
+        refused = service.ask("/jobs", {**config, "dataset_path": path, "output_dir": "adapter"}, code=422)["error"]
         assert "dataset_path must be below " in refused
         assert "output_dir is not for callers" in refused
     for path in ("/jobs/nobody", "/jobs/nobody/events"):

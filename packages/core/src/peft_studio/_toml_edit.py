@@ -102,7 +102,7 @@ def _statements(text: str) -> Iterator[Statement]:
 
 def _statement(text: str, start: int, end: int, table: tuple[str, ...]) -> Statement:
     is_header = text[start] == "["
-    at = re.compile(r"[\[ \t]*").match(text, start).end() if is_header else start  # type: ignore[union-attr]
+    at = re.compile(r"[\[ \t]*").match(text, start).end() if is_header else start  # type: ignore[union-attr]  # matches nothing at least
     key = _KEY.match(text, at)
     assert key is not None
     path: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ def _statement(text: str, start: int, end: int, table: tuple[str, ...]) -> State
     while isinstance(document, dict):
         ((part, document),) = document.items()
         path += (part,)
-    value = re.compile(r"[ \t]*=?[ \t]*").match(text, key.end()).end()  # type: ignore[union-attr]
+    value = re.compile(r"[ \t]*=?[ \t]*").match(text, key.end()).end()  # type: ignore[union-attr]  # matches nothing at least
     return Statement(path if is_header else table + path, is_header, start, value, end)
 
 

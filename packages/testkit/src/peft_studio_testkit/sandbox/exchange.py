@@ -37,7 +37,7 @@ class Exchange:
     @property
     def transport(self) -> Any:
         """The connection; uvicorn's `send` is a method of the object that holds it."""
-        return self._raw_send.__self__.transport  # type: ignore[attr-defined]
+        return self._raw_send.__self__.transport  # type: ignore[attr-defined]  # see the docstring
 
     async def read(self) -> bool:
         """Read the body into the log; False when the client went away before it was whole."""

@@ -96,7 +96,7 @@ async def unknown_rental_is_gone(subject: Subject) -> None:
 async def promised_end_is_no_end(subject: Subject) -> None:
     """When the platform agrees to end something, yet goes on listing it, end_rental answers False or raises."""
     job = subject.sandbox.jobs.add(tag=TAG, status=JobStatus.RUNNING)
-    job.cancel = lambda: True  # type: ignore[method-assign]
+    job.cancel = lambda: True  # type: ignore[method-assign]  # a platform that agrees and does nothing
     async with subject.connected() as session:
         rental = next((each for each in await _rentals(session) if each.tag == TAG), None)
         expect(rental is not None, "a job that runs is not listed")

@@ -56,7 +56,9 @@ MUTANTS = (
         "running-job-has-no-artifact",
         "The adapter of a running job is an empty folder.",
         edit(
-            "connector.py", f"{_FILES}        if not files:\n", f'{_FILES}        if not files and job_id == "none":\n'
+            "connector.py",
+            _FILES,
+            _FILES + body("if not files:", "    destination.mkdir(parents=True)", "    return destination"),
         ),
     ),
     mutant(
@@ -160,6 +162,7 @@ MUTANTS = (
                 "except ConnectionFailed as error:",
                 '    if "brought 0 bytes" not in str(error):',
                 "        raise",
+                "    destination.parent.mkdir(parents=True, exist_ok=True)",
                 "    destination.touch()",
             ),
         ),

@@ -142,17 +142,12 @@ MUTANTS = (
         "except ConnectionFailed:",
         "    return False",
     ),
-    mutant(
+    _cancels(
         "jobs-do-not-mix",
         "Cancelling clears the whole queue.",
-        edit(
-            "api.py",
-            "        answer = await self._transport.post(",
-            '        if command == "cancel":\n'
-            '            async for item in self._transport.pages("v1", "jobs"):\n'
-            '                await self._transport.post("v1", "jobs", item["id"], "cancel", idempotent=True)\n'
-            "        answer = await self._transport.post(",
-        ),
+        'async for item in self._api._transport.pages("v1", "jobs"):',
+        '    await self._api.command_job(item["id"], "cancel")',
+        _CANCEL.strip(),
     ),
     mutant(
         "pause-and-resume",

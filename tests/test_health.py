@@ -198,7 +198,7 @@ def test_connectors_that_hang_delay_nobody(studio, plugin):
     plugin("blocking", HOUR)
     plugin("deaf", deaf)
     plugin("threaded", f"await asyncio.to_thread(lambda: {HOUR})")
-    plugin("leaving", f"threading.Thread(target=lambda: {HOUR}).start(); await asyncio.sleep(3600)")
+    plugin("leaving", f"threading.Thread(target=lambda: {HOUR}, daemon=False).start(); await asyncio.sleep(3600)")
     plugin("quick", "pass")
     found = asked(studio, "--timeout", "5", code=5)
     hanging = {name: found.pop(name) for name in ("importing", "blocking", "deaf", "threaded", "leaving")}
@@ -231,6 +231,21 @@ def test_a_connector_that_is_not_set_up(studio, platform):
     assert "set ACME_API_KEY" in acme["remedy"]
     assert "not set up" == asked(studio, "acme", code=4)["acme"]["condition"]
     assert [] == platform.requests
+
+
+def test_a_plugin_that_only_has_hooks_is_not_asked(studio, site):
+    """There is nothing to connect to; nor is one that policy keeps out."""
+    folder = site / "watching_plugin"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "plugin.py").write_text("raise SystemExit('imported')")
+    manifest = {"name": "watching", "display_name": "W", "description": "Watches", "hooks": ["peft_studio_job_event"]}
+    (folder / "connector.json").write_text(json.dumps(manifest))
+    install(site, "watching", "watching_plugin.plugin")
+    install(site, "denied", "denied_plugin")
+    studio.environment["PEFT_STUDIO_PLUGINS"] = "acme,watching"
+
+    assert ["acme"] == list(asked(studio))
 
 
 def test_the_exit_code_of_several_is_that_of_the_worst(studio, plugin):
@@ -302,7 +317,7 @@ def test_watching_in_a_pipe_tells_each_change_in_a_line(studio, platform):
 
 def test_watching_ends_although_a_connector_hangs(studio, plugin):
     """Ctrl-C is not for those alone who behave."""
-    plugin("leaving", f"threading.Thread(target=lambda: {HOUR}).start(); {HOUR}")
+    plugin("leaving", f"threading.Thread(target=lambda: {HOUR}, daemon=False).start(); {HOUR}")
     process = _watch(studio, "--timeout", "3")
     told = {process.stdout.readline().split()[1], process.stdout.readline().split()[1]}
 

@@ -16,9 +16,10 @@ class Steered(PlatformConnector):
 
     description, version = "Does what a test says", "1.0"
 
-    #: Run by `connect` and by `verify_connection`.
+    #: Run by `connect`, `verify_connection` and `disconnect`.
     on_connect: Callable[[], Any] | None = None
     on_verify: Callable[[], Any] | None = None
+    on_disconnect: Callable[[], Any] | None = None
     connected: int
     disconnected: int
     verified: int
@@ -28,6 +29,7 @@ class Steered(PlatformConnector):
         return await _done(type(self).on_connect)
 
     async def disconnect(self):
+        await _done(type(self).on_disconnect)
         type(self).disconnected += 1
 
     async def verify_connection(self):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,13 +173,29 @@ async def test_a_connector_that_hangs_delays_nobody(gate: Gate, moment: str, way
 
 
 async def test_one_that_can_be_cancelled_is_let_go_of() -> None:
-    """The connection of a probe whose time was up is closed."""
+    """The connection of a probe whose time was up is closed at once, while others may still be asked."""
     connector = steered(on_verify=lambda: asyncio.sleep(3600))
-    found = await health_of(connector, time_limit=0.2)
+    found = await Prober(registry_of(connector), {}, 0.2).ask("one")
 
     assert Condition.NO_ANSWER is found.condition
-    assert (1, 1) == (connector.connected, connector.disconnected)
     assert [] == left_probes()
+    assert (1, 1) == (connector.connected, connector.disconnected)
+
+
+def test_a_program_can_end_although_a_connector_hangs() -> None:
+    """Neither the thread of the probe nor one of `asyncio.to_thread` keeps it."""
+    program = f"""
+import asyncio, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from health_props import registry_of, steered
+from peft_studio.health import check
+blocking = steered("blocking", on_connect=lambda: time.sleep(3600))
+threaded = steered("threaded", on_connect=lambda: asyncio.to_thread(time.sleep, 3600))
+print(*[each.condition for each in asyncio.run(check(registry=registry_of(blocking, threaded), time_limit=1))])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+
+    assert ("no answer no answer\n", "", 0) == (done.stdout, done.stderr, done.returncode)
 
 
 async def test_twelve_are_asked_at_once() -> None:
@@ -211,6 +232,23 @@ async def test_tasks_that_a_connector_leaves_behind_are_ended(caplog: pytest.Log
     assert (await health_of(steered(on_connect=leave_behind))).is_healthy
     assert left[0].cancelled()
     assert ([], []) == (left_probes(), caplog.records)
+
+
+async def test_a_task_that_fails_and_is_forgotten_is_no_message_for_the_user(caplog: pytest.LogCaptureFixture) -> None:
+    """Asyncio would print it in the midst of the table."""
+
+    async def fail() -> None:
+        raise ValueError("nobody looks")
+
+    async def forget() -> bool:
+        asyncio.create_task(fail())  # noqa: RUF006 -- that is the mistake
+        await asyncio.sleep(0.01)
+        return True
+
+    assert (await health_of(steered(on_connect=forget))).is_healthy
+    assert [] == left_probes()
+    gc.collect()
+    assert [] == [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
 async def test_a_cancelled_check_cancels_its_probes() -> None:
@@ -255,6 +293,14 @@ async def test_only_a_patient_probe_counts_for_the_breaker(gate: Gate, patience:
     found = await prober.ask("one")
 
     assert [counts, counts] == [since is not None for since in (found.unreachable_since, Breakers().since("one"))]
+
+
+async def test_where_nobody_waits_for_the_platform_no_breaker_counts(gate: Gate) -> None:
+    """A connector that does not let go is its own fault."""
+    found = await Prober(registry_of(steered(on_disconnect=gate)), {}, 0.3, patience=0.1).ask("one")
+
+    assert "no answer within 0.3 s; it was still at disconnect" == found.last_error
+    assert Breakers().since("one") is None
 
 
 async def test_all_that_are_known_are_asked_and_none_twice() -> None:

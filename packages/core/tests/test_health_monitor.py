@@ -86,18 +86,21 @@ async def test_listening_ends_with_the_monitor() -> None:
         waiting = asyncio.ensure_future(anext(changes, "the end"))
         await asyncio.sleep(0)
 
-    assert "the end" == await asyncio.wait_for(waiting, 30)
-    assert [("one", "healthy")] == [shown(change) async for change in monitor.changes()]
+    async with asyncio.timeout(30):
+        assert "the end" == await waiting
+        assert [("one", "healthy")] == [shown(change) async for change in monitor.changes()]
 
 
 async def test_the_end_leaves_nothing_behind() -> None:
     """What was being asked is cancelled and let go of; no thread is left, and nobody is asked any more."""
-    connector = steered(on_verify=lambda: asyncio.sleep(3600))
+    slowly = {"on_verify": lambda: asyncio.sleep(3600), "on_disconnect": lambda: asyncio.sleep(0.2)}
+    connector = steered(**slowly)
     async with monitor_of(connector):
         await until(lambda: connector.verified > 0)
 
-    assert [] == left_probes()
     assert (1, 1) == (connector.connected, connector.disconnected)
+    assert [] == left_probes()
+    assert 1 == connector.connected
 
 
 async def test_a_monitor_that_hangs_nowhere_is_not_stuck() -> None:

@@ -104,6 +104,7 @@ def test_a_secret_is_masked_as_long_as_somebody_holds_it() -> None:
     """Who embeds the core for many users does not pile up their keys."""
     secret, other = Secret("sk-transient"), Secret("sk-transient")
     hold([secret, secret, other])
+    assert 2 == mask._counts["sk-transient"], "once for each, however often it is given"
     del secret
     gc.collect()
     assert "***" == mask("sk-transient")
@@ -164,6 +165,16 @@ def test_an_error_is_masked_with_its_chain_notes_and_members(held: Secret) -> No
     assert ValueError is type(value)
     assert Redacted is type(talkative)
     assert str(talkative).endswith("Talkative: key ***")
+
+
+def test_a_cause_is_masked_that_is_no_context(held: Secret) -> None:
+    """`raise … from` names what nobody was handling."""
+    error = ValueError("plain")
+    error.__cause__ = KeyError(TEXT)
+
+    assert TEXT not in shown(redacted_error(error))
+    assert error.__cause__ is not None
+    assert ("***",) == error.__cause__.args
 
 
 def test_an_error_without_a_secret_is_left_alone(held: Secret) -> None:
@@ -233,6 +244,16 @@ def test_tracebacks_are_masked(held: Secret, log: io.StringIO) -> None:
     assert [] == [form for form in FORMS.values() if form in log.getvalue()]
     assert "FileNotFoundError: [Errno 2] no such file" in log.getvalue()
     assert "ValueError: invalid literal" in log.getvalue()
+
+
+def test_what_a_record_holds_beside_its_message_is_masked(held: Secret) -> None:
+    """Arguments that the message does not show, and the stack: some formatters write them."""
+    record = logging.getLogger("x").makeRecord(
+        "x", 40, "f", 1, "%(a)s", ({"a": 1, "key": TEXT},), None, sinfo=f"Stack:\n  call({TEXT!r})"
+    )
+
+    assert ("1", "Stack:\n  call('***')") == (record.getMessage(), record.stack_info)
+    assert TEXT not in repr(vars(record))
 
 
 def test_a_message_that_cannot_be_formatted_is_masked(

@@ -290,6 +290,22 @@ def test_a_file_of_something_else_is_left_alone(file: EncryptedFile, content: by
     assert content == file.path.read_bytes()
 
 
+def test_logins_at_the_same_moment_are_all_kept(file: EncryptedFile) -> None:
+    """Each waits for the one before it, from whatever process."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from peft_studio.credentials.encrypted_file import EncryptedFile\n"
+        "from peft_studio.credentials.stores import Entry\n"
+        "from peft_studio.secret import Secret\n"
+        "EncryptedFile(Path(sys.argv[1])).put(sys.argv[2], Entry('d', {'api_key': Secret('x')}))\n"
+    )
+    names = ["one", "two", "three"]
+    started = [subprocess.Popen([sys.executable, "-c", program, str(file.path), name]) for name in names]
+
+    assert [0, 0, 0] == [process.wait() for process in started]
+    assert [True] * 3 == [EncryptedFile(file.path).remove(name) for name in names]
+
+
 def test_where_nothing_can_be_written_is_told(file: EncryptedFile) -> None:
     """By its name and the system's words."""
     with pytest.raises(StoreUnusable, match=r"/proc/nowhere/c\.cfg cannot be written"):

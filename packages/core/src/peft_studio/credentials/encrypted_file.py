@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from peft_studio import paths
+from peft_studio._file_lock import FileLock
 from peft_studio.credentials.found import Source
 from peft_studio.credentials.keyring_store import SERVICE
 from peft_studio.credentials.stores import Entry, NoStore, StoreUnusable
@@ -22,6 +24,8 @@ from peft_studio.secret import Secret
 VARIABLE = "PEFT_STUDIO_PASSPHRASE"
 #: What the library writes first: it tells a wrong passphrase before anything is written under it.
 _REFERENCE = "keyring-setting"
+#: Seconds to wait for another program that changes the file.
+_PATIENCE = 60.0
 
 #: Asks the user for the passphrase of a file; the argument tells whether it is a new one.
 Ask = Callable[[Path, bool], str]
@@ -70,19 +74,21 @@ class EncryptedFile:
 
     def put(self, connector: str, entry: Entry) -> None:
         """Keep the entry. The first one decides the passphrase."""
-        if self.path.exists():
-            self._connectors()
-        with self._draft() as draft:
-            self._unlocked(draft).set_password(SERVICE, connector, entry.to_json())
+        with self._alone():
+            if self.path.exists():
+                self._connectors()
+            with self._draft() as draft:
+                self._unlocked(draft).set_password(SERVICE, connector, entry.to_json())
 
     def remove(self, connector: str) -> bool:
         """Remove the entry, for which no passphrase is needed; the last one takes the file with it."""
         if not self._has(connector):
             return False
-        with self._draft() as draft:
-            _cryptfile(draft).delete_password(SERVICE, connector)
-        if not self._connectors():
-            self.path.unlink()
+        with self._alone():
+            with self._draft() as draft:
+                _cryptfile(draft).delete_password(SERVICE, connector)
+            if not self._connectors():
+                self.path.unlink()
         return True
 
     def _has(self, connector: str) -> bool:
@@ -128,6 +134,21 @@ class EncryptedFile:
         if _ask is None:
             raise StoreUnusable(f"{self.path} is locked", remedy=f"set {VARIABLE}")
         return _ask(self.path, not self.path.exists())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other program changes the file."""
+        lock, patience = FileLock(paths.state_dir() / "credentials.lock"), monotonic() + _PATIENCE
+        try:
+            while not lock.try_acquire():
+                if monotonic() > patience:
+                    raise StoreUnusable(f"{self.path} is being changed by another program", remedy="try again")
+                sleep(0.05)
+            yield
+        except OSError as error:
+            raise StoreUnusable(f"{self.path} cannot be changed", why=error.strerror) from None
+        finally:
+            lock.release()
 
     @contextmanager
     def _draft(self) -> Iterator[Path]:

@@ -240,9 +240,20 @@ async def test_the_manager_hands_over_plain_texts_and_keeps_secrets(site: Any, m
     kept = repr((vars(manager), [vars(session) for session in manager._sessions.values()]))
     assert "sk-canary-1" not in kept
     assert "*** eu-west" == mask("sk-canary-1 eu-west")
+
+
+async def test_a_closed_connection_keeps_its_secrets_masked(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that it left behind may still log; once the manager is gone, nothing is kept of them."""
+    site.add(changes={"credentials": [{"key": "api_key", "env": "ACME_API_KEY"}]})
+    monkeypatch.setenv("ACME_API_KEY", "sk-canary-2")
+    manager = ConnectorManager(ConnectorRegistry([site.root]), ledger=False)
+    await manager.connect("acme")
     await manager.disconnect("acme")
     gc.collect()
-    assert "***" == mask("sk-canary-1"), "tasks that it left behind may still log"
+    assert "***" == mask("sk-canary-2")
+    del manager
+    gc.collect()
+    assert "sk-canary-2" == mask("sk-canary-2")
 
 
 @pytest.mark.parametrize(

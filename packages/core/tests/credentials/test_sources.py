@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,7 @@ async def test_a_closed_connection_keeps_its_secrets_masked(site: Any, monkeypat
     manager = ConnectorManager(ConnectorRegistry([site.root]), ledger=False)
     await manager.connect("acme")
     await manager.disconnect("acme")
+    await asyncio.sleep(0)  # the event loop holds the last answer that it gave
     gc.collect()
     assert "***" == mask("sk-canary-2")
     del manager

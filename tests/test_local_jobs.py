@@ -64,7 +64,7 @@ def test_run_to_the_end(studio, write_config, tmp_path):
     files = {path.name for path in (tmp_path / "new" / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "manifest.json"} <= files
     (job,) = studio.json("jobs", "list")
-    assert {"id", "connector", "status", "reachable", "created", "base_model", "cost"} == set(job)
+    assert {"id", "connector", "status", "reason", "reachable", "created", "base_model", "cost"} == set(job)
     assert ("local", "completed", None) == (job["connector"], job["status"], job["reachable"])
     assert 12 == len([row for row in studio.json("jobs", "metrics", job["id"]) if row["type"] == "step"])
     studio("jobs", "metrics", job["id"], "--plot", tmp_path / "loss.png")

@@ -14,7 +14,7 @@ _NO_RESUMPTION = "the log has no numbers to resume at: when the connection is lo
 EXPECTED_FAILURES: Final = {
     "manifest-has-the-credentials": "there is no get_required_credentials: connect itself asks for the key",
     "secret-is-not-in-errors": "the platform's words are passed on as they came, even when they repeat the key",
-    "secret-is-not-in-the-ledger": "the platform's words are passed on as they came; only core keeps the key out of the ledger",
+    "secret-is-not-in-the-ledger": "the words are passed on as they came; it is core that masks the key in them",
     "ids-stay-in-their-place": "ids are put into addresses as they are: they come from the platform",
     "unknown-word-is-no-status": "statuses are passed on as the platform calls them, whatever the word",
     **dict.fromkeys(

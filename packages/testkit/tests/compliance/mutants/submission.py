@@ -78,6 +78,7 @@ MUTANTS = (
         "The platform gets the tag in capitals.",
         edit("api.py", "cls(tag=config.tag,", "cls(tag=config.tag and config.tag.upper(),"),
         edit("connector.py", _FIND, _FIND.replace("jobs(tag)", "jobs(tag.upper())")),
+        edit("connector.py", "tag=job.tag,", "tag=job.tag and job.tag.lower(),"),
     ),
     mutant(
         "settings-are-honoured-or-refused",

@@ -13,6 +13,8 @@ import pytest
 
 #: Steps enough to do something to the job while it runs.
 LONG = {"num_epochs": 60, "checkpoint_steps": 20}
+#: Does not end before the test has stopped it, however fast the machine is.
+ENDLESS = {"num_epochs": 10_000, "checkpoint_steps": 20}
 
 
 def digest(folder: Path) -> str:
@@ -131,7 +133,7 @@ def test_pause_and_resume(studio, write_config, undisturbed, tmp_path):
 @pytest.mark.slow
 def test_trainer_is_killed(studio, write_config):
     """A trainer that is killed, by the system or by hand, fails the job with the signal's name."""
-    job = studio.submit(write_config(**LONG))
+    job = studio.submit(write_config(**ENDLESS))
     studio.until(job, "step", step=3)
     kill(studio, job, "train")
     studio("jobs", "logs", job, "--follow")
@@ -144,7 +146,7 @@ def test_trainer_is_killed(studio, write_config):
 @pytest.mark.slow
 def test_machine_goes_down(studio, write_config):
     """SIGTERM to the supervisor, as at a shutdown, pauses the job with a checkpoint."""
-    job = studio.submit(write_config(**LONG))
+    job = studio.submit(write_config(**ENDLESS))
     studio.until(job, "step", step=3)
     wait_until_dead(kill(studio, job, "supervise", signal.SIGTERM))
 
@@ -157,7 +159,7 @@ def test_machine_goes_down(studio, write_config):
 @pytest.mark.slow
 def test_machine_was_restarted(studio, write_config):
     """A job whose last word is older than the machine's start says so."""
-    job = studio.submit(write_config(**LONG))
+    job = studio.submit(write_config(**ENDLESS))
     studio.until(job, "step", step=3)
     wait_until_dead(kill(studio, job, "supervise"))
     os.utime(studio.folder(job) / "events.jsonl", (1, 1))
@@ -168,7 +170,7 @@ def test_machine_was_restarted(studio, write_config):
 @pytest.mark.slow
 def test_cancel(studio, write_config, tmp_path):
     """A cancelled job stops, stays cancelled, cannot be resumed, and gives its output folder back."""
-    job = studio.submit(write_config(**LONG), "--out", tmp_path / "adapter")
+    job = studio.submit(write_config(**ENDLESS), "--out", tmp_path / "adapter")
     studio.until(job, "step", step=3)
 
     assert "cancelled" == studio.json("jobs", "cancel", job)["status"]
@@ -182,7 +184,7 @@ def test_cancel(studio, write_config, tmp_path):
 @pytest.mark.slow
 def test_cancel_a_paused_job(studio, write_config):
     """A paused job is cancelled without being started again."""
-    job = studio.submit(write_config(**LONG))
+    job = studio.submit(write_config(**ENDLESS))
     studio.until(job, "step", step=3)
     studio("jobs", "pause", job)
 
@@ -192,7 +194,7 @@ def test_cancel_a_paused_job(studio, write_config):
 @pytest.mark.slow
 def test_time_limit(studio, write_config):
     """A job that reaches max_duration stops with a checkpoint and says why."""
-    done = studio("run", write_config(**LONG, max_duration=8), code=None)
+    done = studio("run", write_config(**ENDLESS, max_duration=8), code=None)
     (job,) = studio.json("jobs", "list")
 
     assert ("paused", 11) == (job["status"], done.returncode)
@@ -203,7 +205,7 @@ def test_time_limit(studio, write_config):
 def test_cost_limit(studio, write_config):
     """With a price of electricity a job has a cost, and stops before it costs more than max_cost."""
     studio.environment |= {"PEFT_STUDIO_ELECTRICITY_PRICE": "0.45", "PEFT_STUDIO_POWER_WATTS": "1000000"}
-    done = studio("run", write_config(**LONG, max_cost="1.00"), code=11)
+    done = studio("run", write_config(**ENDLESS, max_cost="1.00"), code=11)
     (job,) = studio.json("jobs", "list")
 
     assert "max_cost of 1.00 USD reached" in done.stderr
@@ -213,7 +215,7 @@ def test_cost_limit(studio, write_config):
 @pytest.mark.slow
 def test_two_runs_into_one_folder(studio, write_config, tmp_path):
     """While a job owns an output folder, a second one is refused before it trains."""
-    first = studio.submit(write_config(**LONG), "--out", tmp_path / "adapter")
+    first = studio.submit(write_config(**ENDLESS), "--out", tmp_path / "adapter")
     refused = studio("run", write_config(), "--out", tmp_path / "adapter", code=3)
 
     assert f"output folder {tmp_path}/adapter is not empty" in refused.stderr

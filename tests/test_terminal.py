@@ -7,7 +7,7 @@ import re
 import pexpect
 import pytest
 
-LONG = {"num_epochs": 60}
+ENDLESS = {"num_epochs": 10_000}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_live_view(terminal, write_config):
 @pytest.mark.slow
 def test_interrupt_asks(terminal, studio, write_config):
     """Ctrl-C asks; "watch" goes on watching, "cancel" ends the job."""
-    child = terminal("run", write_config(**LONG))
+    child = terminal("run", write_config(**ENDLESS))
     child.expect(r"tokens/s")
     child.sendintr()
     child.expect("detach, cancel or watch")
@@ -70,7 +70,7 @@ def test_interrupt_asks(terminal, studio, write_config):
 @pytest.mark.slow
 def test_interrupt_detaches(terminal, studio, write_config):
     """Enter at the question detaches: the job goes on, and the way back is told."""
-    child = terminal("run", write_config(**LONG))
+    child = terminal("run", write_config(**ENDLESS))
     child.expect(r"tokens/s")
     child.sendintr()
     child.expect("detach, cancel or watch")

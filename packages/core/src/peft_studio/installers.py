@@ -13,7 +13,7 @@ import shlex
 import sys
 import sysconfig
 from enum import StrEnum
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,8 @@ def _installer(prefix: Path) -> Installer:
         return Installer.PIPX
     if (prefix / "conda-meta").is_dir():
         return Installer.CONDA
-    return Installer.PIP if find_spec("pip") else Installer.UV
+    # Not importlib's own search: setuptools listens to it, and who looks for pip can no longer import setuptools.
+    return Installer.PIP if PathFinder.find_spec("pip") else Installer.UV
 
 
 def _is_externally_managed() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from peft_studio.doctor import QUESTIONS, Diagnosis, examine, forget_vanished
+from peft_studio.installers import remedy_to_install
 from peft_studio.registry import ConnectorRegistry
 
 ROOT = Path(__file__).parents[4]
@@ -478,3 +479,17 @@ def test_every_question_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "plugins.md").read_text(encoding="utf-8")
 
     assert [] == [question.__doc__ for question in QUESTIONS if str(question.__doc__).partition("\n")[0] not in page]
+
+
+def test_the_search_for_the_installer_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """setuptools waits for a search for pip on `sys.meta_path`, and cannot be imported any more after it."""
+    heard: list[str] = []
+
+    class Listener:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            heard.append(name)
+
+    monkeypatch.setattr(sys, "meta_path", [Listener(), *sys.meta_path])
+    remedy_to_install("peft-studio-acme")
+
+    assert "pip" not in heard

@@ -46,6 +46,14 @@ class StateFile:
         except OSError as error:
             _log.warning("%s cannot be written (%s); %s", self.path, error, self.loss)
 
+    def forget(self) -> None:
+        """Remove the file: there is nothing to remember."""
+        self._content = None
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("%s cannot be removed (%s); %s", self.path, error, self.loss)
+
     def refresh(self) -> None:
         """Read the file again at the next question."""
         self._content = None

@@ -8,10 +8,7 @@ that is reached with two different keys has two locks, for nobody but the platfo
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from peft_studio._file_lock import FileLock
+from peft_studio.account_id import account_id
 from peft_studio.credentials.gathering import is_secret
 from peft_studio.errors import PeftStudioError
 from peft_studio.paths import state_dir
@@ -39,7 +37,7 @@ class AccountLock:
 
     def __init__(self, connector: str, secrets_of_account: Mapping[str, str]) -> None:
         self._connector = connector
-        self._lock = FileLock(state_dir() / "accounts" / f"{connector}-{_identity(secrets_of_account)}.lock")
+        self._lock = FileLock(state_dir() / "accounts" / f"{connector}-{account_id(secrets_of_account)}.lock")
 
     @property
     def path(self) -> Path:
@@ -96,36 +94,3 @@ class Accounts:
             return
         async with lock.held():
             yield
-
-
-def _identity(secrets_of_account: Mapping[str, str]) -> str:
-    digest = hashlib.blake2b(key=_key(), digest_size=12)
-    for name, value in sorted(secrets_of_account.items()):
-        digest.update(f"{name}\0{value}\0".encode())
-    return digest.hexdigest()
-
-
-def _key() -> bytes:
-    """32 random bytes of this machine, made once; of two programs that make them at once the first one's stay."""
-    path = state_dir() / "accounts" / "key"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            _make_key(path)
-        return path.read_bytes()
-    except OSError as error:
-        raise PeftStudioError(
-            f"{path} cannot be used", why=error.strerror, remedy="mend the state directory"
-        ) from error
-
-
-def _make_key(path: Path) -> None:
-    draft = path.with_name(f".key-{secrets.token_hex(8)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(32))
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

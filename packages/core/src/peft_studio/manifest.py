@@ -144,9 +144,10 @@ class Manifest:
         default=None, metadata={"help": "page of the connector or platform", "rule": _address, "is_optional": True}
     )
     rate_limits: Mapping[str, float] | None = attrs.field(
-        default=None, metadata={"help": "what the platform allows", "rule": _limits, "is_optional": True}
+        default=None,
+        metadata={"help": "what the platform allows; `requests_per_…` are kept", "rule": _limits, "is_optional": True},
     )
-    hosts: tuple[str, ...] = names((), help="hosts that it talks to")
+    hosts: tuple[str, ...] = names((), help="hosts that it talks to: its transport connects to no other")
     hooks: tuple[str, ...] = names((), help="hooks it implements beside peft_studio_connector")
     commands: tuple[Command, ...] = _each(Command, help="commands that it adds")
     api_version: int = integer(API_VERSION, minimum=0, help="version of the plugin interface it was written for")

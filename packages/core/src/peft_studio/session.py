@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import UnionType
 from typing import Any
 
+from peft_studio._declared import Declared, declaring
 from peft_studio.connector import PlatformConnector
 from peft_studio.errors import (
     ArtifactNotFound,
@@ -26,6 +27,7 @@ from peft_studio.errors import (
     PlatformError,
     UnsupportedCapability,
 )
+from peft_studio.manifest import Manifest
 from peft_studio.models import JobStatus, Observed, Problem
 from peft_studio.redaction import mask, redacted
 from peft_studio.redaction.errors import redacted_error
@@ -43,13 +45,19 @@ class ConnectorFault(PlatformError):
 
 
 class Session:
-    """A connector instance and the name that errors give it."""
+    """A connector instance and the name that errors give it; its transport keeps to what `manifest` declares."""
 
     def __init__(
-        self, connector: type[PlatformConnector], label: str, credentials: Mapping[str, str] | Mapping[str, Secret]
+        self,
+        connector: type[PlatformConnector],
+        label: str,
+        credentials: Mapping[str, str] | Mapping[str, Secret],
+        manifest: Manifest | None = None,
     ) -> None:
         self.label = label
         self._credentials = {field: Secret(value) for field, value in credentials.items()}
+        values = {field: secret.reveal() for field, secret in self._credentials.items()}
+        self._declared = None if manifest is None else Declared.of(manifest, values)
         with self._translated("__init__"):
             self.connector = connector()
 
@@ -171,7 +179,8 @@ class Session:
     @contextmanager
     def _translated(self, method: str) -> Iterator[None]:
         try:
-            yield
+            with declaring(self._declared):
+                yield
         except PeftStudioError as error:
             error.connector = error.connector or self.label
             masked = redacted_error(error)

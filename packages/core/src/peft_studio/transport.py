@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
 
+from peft_studio._declared import Declared, declared
 from peft_studio._transport.answers import AnswerReader
 from peft_studio._transport.download import Download, Wanted, checked_sha256
 from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
 from peft_studio._transport.events import ServerSentEvent
 from peft_studio._transport.follow import Follower
 from peft_studio._transport.observed import Observer
+from peft_studio._transport.pace import Pace
 from peft_studio._transport.pages import Pager
-from peft_studio._transport.redirects import Navigator
+from peft_studio._transport.redirects import REPORT, UNDECLARED, Navigator
 from peft_studio._transport.requests import (
     Content,
     Request,
@@ -35,7 +37,14 @@ from peft_studio._transport.requests import (
 )
 from peft_studio._transport.upload import FileBody
 from peft_studio._transport.wire import Wire
-from peft_studio.errors import ArtifactNotFound, InvalidConfig, InvalidCredentials, PeftStudioError, PlatformError
+from peft_studio.errors import (
+    ArtifactNotFound,
+    BrokenConnector,
+    InvalidConfig,
+    InvalidCredentials,
+    PeftStudioError,
+    PlatformError,
+)
 from peft_studio.models import Observed
 from peft_studio.redaction.masking import Mask
 
@@ -88,14 +97,17 @@ class Transport:
         retries: int | None = None,
     ) -> None:
         self._base = checked_base(base_url)
-        mask = Mask(secrets)
+        known = tuple(secrets)
+        mask = Mask(known)
         self._observer = Observer(origin(self._base), mask)
         self._make_error = ErrorMaker(connector, mask, self._observer)
+        limits = self._require_declared(declared())
         self._headers = self._checked(headers)
         self._retries = _setting(retries, RETRIES_VARIABLE, 3, int, minimum=0)
         silence = _setting(timeout, TIMEOUT_VARIABLE, 30.0, float, minimum=0.001)
-        self._wire = Wire(self._make_error, silence)
-        self._navigator = Navigator(self._wire, self._make_error)
+        pace = Pace(origin(self._base), known, limits, self._make_error)
+        self._wire = Wire(self._make_error, silence, pace)
+        self._navigator = Navigator(self._wire, self._make_error, declared())
         self._reader = AnswerReader(self._make_error)
         self._follower = Follower(self._navigator, self._reader, self._make_error, self._retries)
 
@@ -253,7 +265,8 @@ class Transport:
     ) -> Any:
         body = _body(content) if json is None else encoded(json)
         kind = {} if json is None else {"content-type": _JSON}
-        request = self._request(method, segments, query, merged(kind, headers), body)
+        is_urgent = idempotent or method == "DELETE"
+        request = self._request(method, segments, query, merged(kind, headers), body, is_urgent=is_urgent)
         is_safe = idempotent and not callable(body)  # a stream can be read only once
         return await self._ask(request, missing, is_safe=is_safe, may_be_empty=may_be_empty)
 
@@ -264,9 +277,12 @@ class Transport:
         query: Query,
         headers: Headers,
         content: Content | None = None,
+        *,
+        is_urgent: bool = False,
     ) -> Request:
         url = address(self._base, segments, query)
-        return Request(method, url, merged({"accept": _JSON}, self._headers, self._checked(headers or {})), content)
+        sent = merged({"accept": _JSON}, self._headers, self._checked(headers or {}))
+        return Request(method, url, sent, content, is_urgent=is_urgent)
 
     async def _ask(
         self, request: Request, missing: type[PeftStudioError], *, is_safe: bool, may_be_empty: bool = False
@@ -288,6 +304,15 @@ class Transport:
                 break
             await asyncio.sleep(pause(number, last.wait))
         raise last.error
+
+    def _require_declared(self, what: Declared | None) -> Mapping[str, float]:
+        """The rate limits of connector.json. Raises `BrokenConnector` for a host that it does not name."""
+        if what is None:
+            return {}
+        if not what.allows(self._base):
+            wanted = f"the connector wants to talk to {origin(self._base)}"
+            raise self._make_error(BrokenConnector, wanted, why=UNDECLARED, remedy=REPORT)
+        return what.rate_limits
 
     def _checked(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in headers.items():

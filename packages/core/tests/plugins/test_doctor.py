@@ -482,7 +482,7 @@ def test_every_question_is_in_the_reference() -> None:
 
 
 def test_the_search_for_the_installer_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """setuptools waits for a search for pip on `sys.meta_path`, and cannot be imported any more after it."""
+    """Setuptools waits for a search for pip on `sys.meta_path`, and cannot be imported any more after it."""
     heard: list[str] = []
 
     class Listener:

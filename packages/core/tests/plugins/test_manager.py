@@ -280,3 +280,17 @@ async def test_a_credential_that_only_the_manifest_requires(site: Any) -> None:
 
     with pytest.raises(InvalidCredentials, match=r"needs api_key$"):
         await manager.connect("acme")
+
+
+async def test_an_installed_connector_is_held_to_its_connector_json(site: Any) -> None:
+    """It connects to no host that the file does not name."""
+    talkative = {
+        "from pathlib import Path": "from pathlib import Path\nfrom peft_studio import Transport",
+        "async def connect(self, credentials): return True": (
+            "async def connect(self, credentials): Transport('https://evil.example'); return True"
+        ),
+    }
+    site.add("acme", swap=talkative, changes={"hosts": ["api.acme.example"]})
+    manager = ConnectorManager(ConnectorRegistry([site.root]))
+    with pytest.raises(BrokenConnector, match=r"wants to talk to https://evil\.example"):
+        await manager.connect("acme")

@@ -59,9 +59,10 @@ class Connections:
                 return True
             await self._close(name)
             self._gathered[name] = gathered.values
-            session = Session(connector, self.registry.label(name), gathered.values)
+            manifest = self.registry.describe(name).manifest
+            session = Session(connector, self.registry.label(name), gathered.values, manifest)
             required = await session.ask_list("get_required_credentials", str)
-            require(session.label, required, gathered, self.registry.describe(name).manifest)
+            require(session.label, required, gathered, manifest)
             await session.open()
             self._sessions[name] = session
             return True

@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from attrs import frozen
 
-from peft_studio._transport.errors import AskAgain, ErrorMaker
-from peft_studio._transport.observed import http_date
+from peft_studio._transport.errors import LONGEST_WAIT, AskAgain, ErrorMaker
+from peft_studio._transport.observed import retry_after
 from peft_studio._transport.wire import Answer
 from peft_studio.errors import (
     ConnectionFailed,
@@ -26,8 +25,6 @@ from peft_studio.errors import (
 
 #: Bytes, decompressed. No API answers with more; a mistake or an attack might.
 SIZE_LIMIT: Final = 64 * 2**20
-#: Seconds. A pause that a caller would not notice; a longer one is the caller's decision.
-LONGEST_WAIT: Final = 5.0
 _LONGEST_WORDS = 300
 _WORDS = ("message", "detail", "error_description", "error", "errors", "msg", "reason", "title", "description")
 _DEPTH = 5
@@ -88,7 +85,7 @@ class AnswerReader:
 
     def _again(self, answer: Answer, kind: type[PeftStudioError], body: bytes) -> Exception:
         """Worth another attempt when the platform wants no longer pause than ours; a 429 must name one."""
-        pause = retry_after(answer.headers)
+        pause = answer.rest if kind is RateLimitError else retry_after(answer.headers)
         details = {"retry_after": pause} if kind is RateLimitError else {}
         error = self._error(answer, kind, body, **details)
         is_short = kind is not RateLimitError if pause is None else pause <= LONGEST_WAIT
@@ -109,18 +106,6 @@ class AnswerReader:
 def is_success(answer: Answer) -> bool:
     """True for 2xx."""
     return 200 <= answer.status < 300
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the platform asks to wait; a date counts from the platform's own clock."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
-        return float(value)
-    until = http_date(value)
-    if until is None:
-        return None
-    now = http_date(headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
 
 
 def _kind(status: int, missing: type[PeftStudioError], *, is_ours: bool) -> type[PeftStudioError]:

@@ -6,7 +6,7 @@ No error keeps the HTTP library's exception as its cause: those carry the reques
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -14,6 +14,8 @@ from peft_studio._transport.observed import Observer
 from peft_studio.errors import PeftStudioError
 from peft_studio.redaction.masking import Mask
 
+#: Seconds. A pause that a caller would not notice; a longer one is the caller's decision.
+LONGEST_WAIT: Final = 5.0
 #: Seconds before the first repetition, and before any.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 from attrs import define
 
@@ -24,6 +25,9 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+
 #: A smaller number is seconds from now; from here on it is a date, from there on one in milliseconds.
 _FIRST_DATE, _FIRST_MILLISECONDS = 1e9, 1e11
 _LONGEST_ID = 100
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+#: Seconds. Then a platform is asked again that has named an end without asking us to wait for it.
+_LONGEST_CONCLUSION = 3600.0
 
 
 @define
@@ -67,9 +71,30 @@ def clock_skew(headers: Mapping[str, str], sent: float, received: float) -> floa
 
 
 def rate_limit(headers: Mapping[str, str], received: float, skew: float = 0.0) -> RateLimit | None:
-    """The limit of which least is left; None when the answer names none."""
+    """The limit of which least is left, and of two the one that lasts; None when the answer names none."""
     found = [*_structured(headers, received), *_flat(headers, received, skew)]
-    return min(found, key=lambda each: each.remaining, default=None)
+    return min(found, key=lambda each: (each.remaining, -(each.resets or _LONG_AGO).timestamp()), default=None)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the platform asks to wait; a date counts from the platform's own clock."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    until = http_date(value)
+    if until is None:
+        return None
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def rest(status: int, headers: Mapping[str, str], received: float, skew: float = 0.0) -> float | None:
+    """Seconds for which the platform wants no more requests: its 429 says so, or a limit with nothing left."""
+    wanted = [retry_after(headers) if status == HTTPStatus.TOO_MANY_REQUESTS else None]
+    limit = rate_limit(headers, received, skew)
+    if limit is not None and limit.remaining == 0 and limit.resets is not None:
+        wanted.append(min(max(0.0, limit.resets.timestamp() - received), _LONGEST_CONCLUSION))
+    return max((seconds for seconds in wanted if seconds is not None), default=None)
 
 
 def _structured(headers: Mapping[str, str], received: float) -> Iterator[RateLimit]:

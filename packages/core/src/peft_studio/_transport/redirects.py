@@ -8,11 +8,14 @@ from urllib.parse import urljoin
 
 from attrs import frozen
 
+from peft_studio._declared import Declared
 from peft_studio._transport.errors import ErrorMaker
 from peft_studio._transport.requests import Request, origin
 from peft_studio._transport.wire import Answer, Wire
 from peft_studio.errors import ConnectionFailed
 
+UNDECLARED = "its connector.json does not name that host"
+REPORT = "report it to the author of the connector"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 #: All that another origin may know of a download.
@@ -25,6 +28,8 @@ class Navigator:
 
     wire: Wire
     make_error: ErrorMaker
+    #: What the connector has declared; None where nothing limits it.
+    declared: Declared | None
 
     @asynccontextmanager
     async def answer(self, request: Request, *, may_leave: bool = False) -> AsyncIterator[Answer]:
@@ -52,6 +57,8 @@ class Navigator:
         if not may_leave:
             remedy = "check the address of the platform; nothing was sent elsewhere"
             raise self.make_error(ConnectionFailed, what, why="that is another origin", remedy=remedy)
+        if self.declared is not None and not self.declared.allows(target):
+            raise self.make_error(ConnectionFailed, what, why=UNDECLARED, remedy=REPORT)
         if not target.startswith("https:") and request.url.startswith("https:"):
             raise self.make_error(ConnectionFailed, what, why="it is not encrypted")
         harmless = {name: value for name, value in request.headers.items() if name in _HARMLESS}

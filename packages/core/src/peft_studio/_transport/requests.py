@@ -29,6 +29,8 @@ class Request:
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     #: A function makes the stream anew for every attempt.
     content: Content | None = field(default=None, repr=False)
+    #: It ends something, or is expected to be repeated until it arrives: no limit holds it back for long.
+    is_urgent: bool = False
 
     @property
     def path(self) -> str:

@@ -19,6 +19,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from peft_studio._transport.errors import AskAgain, ErrorMaker
+from peft_studio._transport.observed import rest
+from peft_studio._transport.pace import Pace
 from peft_studio._transport.requests import Request
 from peft_studio.errors import BrokenConnector, ConnectionFailed, InvalidConfig, PeftStudioError
 
@@ -39,6 +41,8 @@ class Answer:
         self.request = request
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        #: Seconds for which the platform wants no more requests; None when it does not say.
+        self.rest: float | None = None
         #: The redirects that led here.
         self.earlier: tuple[Answer, ...] = ()
         self._wire = wire
@@ -60,9 +64,10 @@ class Answer:
 class Wire:
     """Sends requests; its connections belong to the event loop that runs at the first one."""
 
-    def __init__(self, make_error: ErrorMaker, timeout: float) -> None:
+    def __init__(self, make_error: ErrorMaker, timeout: float, pace: Pace) -> None:
         self._httpx2 = _library()
         self._make_error = make_error
+        self._pace = pace
         self._timeout = timeout
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,16 +75,26 @@ class Wire:
 
     @asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Answer]:
-        """Send, and give the answer as soon as its head is there; what is left of it is dropped at the end."""
+        """Send at its turn, and give the answer as soon as its head is there; the rest is dropped at the end."""
+        await self._pace.turn(request)
         sent, started = time.time(), time.monotonic()
         response = await self.step(self._send(request), f"{request} got no answer")
         try:
-            self._make_error.observer.note(request.origin, response.headers, sent, time.time())
+            answer = Answer(self, request, response)
+            self._listen(answer, sent, time.time())
             self._log(request, response, time.monotonic() - started)
-            yield Answer(self, request, response)
+            yield answer
         finally:
             with _unlogged():
                 await response.aclose()
+
+    def _listen(self, answer: Answer, sent: float, received: float) -> None:
+        """Take in what the head of the answer says of the platform."""
+        observer = self._make_error.observer
+        observer.note(answer.request.origin, answer.headers, sent, received)
+        skew = observer.observed.clock_skew if observer.observed else None
+        answer.rest = rest(answer.status, answer.headers, received, skew or 0.0)
+        self._pace.rest(answer.request, answer.rest or 0.0)
 
     async def step(self, action: Awaitable[Answered], what: str) -> Answered:
         """Wait for the library. Raises `AskAgain` when the network fails."""

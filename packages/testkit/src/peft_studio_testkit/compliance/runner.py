@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from tempfile import TemporaryDirectory
 
 from peft_studio import PeftStudioError
+from peft_studio.paths import HOME_VARIABLE
 from peft_studio_testkit.compliance.check import Check, CheckFailed, all_checks, checks_for
 from peft_studio_testkit.compliance.report import Outcome, Report, Result
 from peft_studio_testkit.compliance.subject import Subject
@@ -48,7 +50,7 @@ class Runner:
     def failure(self, check: Check) -> str | None:
         """Why the check fails; None when it passes."""
         self.subject.sandbox.reset()
-        with self.subject.environment():
+        with TemporaryDirectory(prefix="peft-studio-check-") as home, self.subject.environment(**self._home(home)):
             try:
                 asyncio.run(asyncio.wait_for(check.run(self.subject), self.subject.patience))
             except CheckFailed as error:
@@ -60,6 +62,10 @@ class Runner:
             except (Exception, SystemExit) as error:  # noqa: BLE001 -- a connector ends itself, not the run
                 return f"it raised {type(error).__name__}: {error}"
         return None
+
+    def _home(self, folder: str) -> dict[str, str]:
+        """What core remembers of a platform, such as a rate limit, is forgotten before the next check."""
+        return {HOME_VARIABLE: folder} if self.subject.is_remote else {}
 
     def report(self, results: list[Result]) -> Report:
         """The report of results that are there already."""

@@ -73,7 +73,8 @@ class Subject:
 
     def session(self, credentials: Mapping[str, str] | None = None) -> Session:
         """A session that is not open yet."""
-        return Session(self.connector, self.label, self.sandbox.credentials() if credentials is None else credentials)
+        given = self.sandbox.credentials() if credentials is None else credentials
+        return Session(self.connector, self.label, given, None if self.record is None else self.record.manifest)
 
     @property
     def http(self) -> HttpSandbox:

@@ -189,6 +189,15 @@ async def encrypted_server() -> AsyncIterator[RawServer]:
 
 
 @pytest.fixture
+async def own_server() -> AsyncIterator[RawServer]:
+    """A machine that was rented: TLS with a certificate of its own, which no authority has signed."""
+    started = RawServer()
+    await started.start(Path(__file__).with_name("leaf.pem"))
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
 def threaded_server() -> Iterator[str]:
     """The address of a platform in a thread of its own: it outlives the event loops of its clients."""
 

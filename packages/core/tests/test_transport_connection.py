@@ -14,11 +14,14 @@ import pytest
 from peft_studio import (
     ConnectionFailed,
     InvalidConfig,
+    JobNotFound,
     Transport,
 )
 
 READY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n["x"]'
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
+#: Signed by itself, no authority, with the name of no host.
+LEAF = Path(__file__).with_name("leaf.pem")
 
 
 @pytest.fixture
@@ -236,3 +239,45 @@ async def test_download_never_leaves_encryption(
             await transport.download("file", file=tmp_path / "file")
 
     assert [] == server.requests
+
+
+async def test_a_pinned_certificate_is_the_only_one(own_server: Any) -> None:
+    """A rented machine has no authority behind it and no name: its own certificate is trusted, and no other one is."""
+    own_server.steps = [READY]
+
+    async with Transport(own_server.url, certificate=LEAF.read_text(), retries=0) as transport:
+        assert ["x"] == await transport.get("jobs")
+    async with Transport(own_server.url, certificate=CERTIFICATE.read_text(), retries=0) as transport:
+        with pytest.raises(ConnectionFailed, match="certificate verify failed"):
+            await transport.get("jobs")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_pinned_certificate_must_be_one(text: str) -> None:
+    """Told when the transport is made, not at the first request."""
+    with pytest.raises(InvalidConfig, match="the certificate cannot be used"):
+        Transport("https://127.0.0.1", certificate=text)
+
+
+async def test_head_gives_the_headers(server: Any, transport: Transport) -> None:
+    """Named in lower case; a missing address is the error that the caller chose."""
+    server.steps = [
+        b"HTTP/1.1 200 OK\r\nUpload-Offset: 7\r\nContent-Length: 99\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    ]
+    assert "7" == (await transport.head("inputs", "abc"))["upload-offset"]
+    with pytest.raises(JobNotFound):
+        await transport.head("inputs", "abc", missing=JobNotFound)
+
+    assert ["HEAD", "HEAD"] == [request.method for request in server.requests]
+
+
+async def test_head_is_asked_again_and_follows_within_the_origin(server: Any, transport: Transport) -> None:
+    """It changes nothing, as GET."""
+    server.steps = [None, server.reply(307, Location=f"{server.url}/v2/inputs"), b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n"]
+
+    assert "1" == (await transport.head("inputs"))["x-a"]
+    assert ["/v1/inputs", "/v1/inputs", "/v2/inputs"] == [request.path for request in server.requests]
+    assert {"HEAD"} == {request.method for request in server.requests}

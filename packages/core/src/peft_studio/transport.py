@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, final
 
 from peft_studio._declared import Declared, declared
-from peft_studio._transport.answers import AnswerReader
+from peft_studio._transport.answers import AnswerReader, is_success
 from peft_studio._transport.download import Download, Wanted, checked_sha256
 from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
 from peft_studio._transport.events import ServerSentEvent
@@ -81,7 +81,8 @@ class Transport:
 
     `headers` go with every request to that origin and to no other. The values in `secrets` are masked in errors, log
     lines and repr. `timeout` is in seconds of silence ($PEFT_STUDIO_HTTP_TIMEOUT, or 30). `retries` tells how often a
-    safe request is asked again ($PEFT_STUDIO_HTTP_RETRIES, or 3).
+    safe request is asked again ($PEFT_STUDIO_HTTP_RETRIES, or 3). `certificate`, in PEM, is the only one that is
+    accepted instead of the usual authorities: for a machine that has none of its own name.
 
     Raises `BrokenConnector` without the extra `http`, `InvalidConfig` for an address or a setting that cannot be used.
     """
@@ -95,6 +96,7 @@ class Transport:
         connector: str | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        certificate: str | None = None,
     ) -> None:
         self._base = checked_base(base_url)
         known = tuple(secrets)
@@ -106,7 +108,7 @@ class Transport:
         self._retries = _setting(retries, RETRIES_VARIABLE, 3, int, minimum=0)
         silence = _setting(timeout, TIMEOUT_VARIABLE, 30.0, float, minimum=0.001)
         pace = Pace(origin(self._base), known, limits, self._make_error)
-        self._wire = Wire(self._make_error, silence, pace)
+        self._wire = Wire(self._make_error, silence, pace, certificate)
         self._navigator = Navigator(self._wire, self._make_error, declared())
         self._reader = AnswerReader(self._make_error)
         self._follower = Follower(self._navigator, self._reader, self._make_error, self._retries)
@@ -141,6 +143,24 @@ class Transport:
         """The JSON at an address; None for 204. `missing` is the error for 404."""
         request = self._request("GET", segments, query, headers)
         return await self._ask(request, missing, is_safe=True)
+
+    async def head(
+        self,
+        *segments: str,
+        query: Query = None,
+        headers: Headers = None,
+        missing: type[PeftStudioError] = PlatformError,
+    ) -> Mapping[str, str]:
+        """The headers of the answer to HEAD, named in lower case. `missing` is the error for 404."""
+        request = self._request("HEAD", segments, query, headers)
+
+        async def once() -> Mapping[str, str]:
+            async with self._navigator.answer(request) as answer:
+                if not is_success(answer):
+                    await self._reader.refuse(answer, missing)
+                return merged(answer.headers)
+
+        return await self._insist(once, self._retries)
 
     async def post(self, *segments: str, **options: Unpack[SendOptions]) -> Any:
         """Send JSON and give the JSON that comes back. Sent once, unless `idempotent` says that twice does no harm."""

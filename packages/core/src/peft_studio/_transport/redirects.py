@@ -51,8 +51,8 @@ class Navigator:
             raise self.make_error(ConnectionFailed, f"{request} answered {answer.status}, a redirect to nowhere")
         what = f"{request} was redirected to {origin(target)}"
         if origin(target) == request.origin:
-            if request.method == "GET":
-                return Request("GET", target, request.headers)
+            if request.method in ("GET", "HEAD"):
+                return Request(request.method, target, request.headers)
             raise self.make_error(ConnectionFailed, what, why="it is not sent twice")
         if not may_leave:
             remedy = "check the address of the platform; nothing was sent elsewhere"

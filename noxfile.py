@@ -37,8 +37,9 @@ TRAINING = [
 EVERYTHING = [
     *TRAINING,
     *("-e", "packages/core[keyring,encrypted-file]"),
-    *("-e", "packages/worker[train,parquet,quantize]"),
+    *("-e", "packages/worker[train,parquet,quantize,serve]"),
     *("-e", "packages/testkit[openapi,worker]"),
+    *("-e", "packages/connector-runpod[sandbox]"),
 ]
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from peft_studio_worker.job_folder import JobFolder
+from peft_studio_worker.job_folder import JobFolder, Request
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_request_is_taken_once(folder):
     """A request is there once."""
     folder.write_request("pause")
 
-    assert ["pause", None] == [folder.take_request(), folder.take_request()]
+    assert [Request("pause", "asked to pause"), None] == [folder.take_request(), folder.take_request()]
 
 
 def test_small_files_are_private_and_whole(folder):

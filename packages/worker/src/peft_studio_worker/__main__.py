@@ -16,6 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         return generation.answer_main(given[1:]) if given[0] == "answer" else generation.chat_main(given[1:])
     options = _parser().parse_args(given)
+    if options.command == "serve":
+        from peft_studio_worker.serving.server import serve
+
+        return serve()
     if options.command == "supervise" and options.detach and os.fork():
         return 0  # the client has nobody to wait for, and no zombie when the job is over
     if options.command == "train":
@@ -34,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     supervise.add_argument("job", type=Path, help="the job's folder")
     supervise.add_argument("--lock-fd", type=int, help="descriptor of the job's lock, when the caller has taken it")
     supervise.add_argument("--detach", action="store_true", help="go on in the background and return at once")
+    commands.add_parser("serve", help="look after a rented machine and its job; reads PEFT_STUDIO_WORKER_* variables")
     train = commands.add_parser("train", help="the training process itself, as the supervisor starts it")
     train.add_argument("job", type=Path, help="the job's folder")
     commands.add_parser("answer", help="answer a file of questions with a model")

@@ -22,6 +22,14 @@ from peft_studio_worker.events import last_event
 
 
 @frozen
+class Request:
+    """What a client or the machine wants of a supervisor: to "pause" or "cancel", and why."""
+
+    action: str
+    reason: str
+
+
+@frozen
 class JobFolder:
     """Paths and small files of a job."""
 
@@ -70,19 +78,19 @@ class JobFolder:
         """Write `job.json` whole or not at all."""
         write_json(self.path / "job.json", job)
 
-    def write_request(self, action: str) -> None:
-        """Ask the supervisor to "pause" or "cancel"."""
-        write_json(self.path / "request.json", {"action": action})
+    def write_request(self, action: str, reason: str | None = None) -> None:
+        """Ask the supervisor to "pause" or "cancel"; the log tells the reason."""
+        write_json(self.path / "request.json", {"action": action, "reason": reason or f"asked to {action}"})
 
-    def take_request(self) -> str | None:
-        """What a client asked for, once."""
+    def take_request(self) -> Request | None:
+        """What was asked for, once."""
         request = self.path / "request.json"
         try:
-            action: str = json.loads(request.read_text(encoding="utf-8"))["action"]
+            wanted = json.loads(request.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         request.unlink()
-        return action
+        return Request(wanted["action"], wanted["reason"])
 
     def last_state(self) -> JobEvent | None:
         """The newest state event, or None before the supervisor's first word."""

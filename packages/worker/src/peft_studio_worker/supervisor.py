@@ -91,7 +91,7 @@ class Supervisor:
         while trainer.poll() is None:
             request = self._folder.take_request()
             if request is not None:
-                self._want(request, trainer, f"asked to {request}")
+                self._want(request.action, trainer, request.reason)
             if self._signalled:
                 self._signalled = False
                 self._want("pause", trainer, "the machine asked the job to stop")
@@ -252,15 +252,19 @@ def trainer_environment() -> dict[str, str]:
 
 
 def seconds_run(events: Path) -> float:
-    """Seconds that earlier runs of the job took, read from the log; a killed run counts to its last event."""
+    """Seconds that earlier runs of the job took, read from the log; a killed run counts to its last event.
+
+    What the machine says of a run, it may say hours after its end.
+    """
     total, began, last = 0.0, None, None
     for event in EventTail(events).read():
+        end = last if event.data.get("source") == "machine" else event
         if event.type == "state" and event.data["status"] == JobStatus.RUNNING:
             total += _seconds_between(began, last)
             began = event
         elif event.type == "state":
-            total, began = total + _seconds_between(began, event), None
-        last = event
+            total, began = total + _seconds_between(began, end), None
+        last = end
     return total + _seconds_between(began, last)
 
 

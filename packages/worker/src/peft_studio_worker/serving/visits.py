@@ -1,0 +1,36 @@
+"""When the client was here last. A request that is still under way counts as now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Visits:
+    """Kept by the gate, read by the watchdog. `clock` gives seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._present = 0
+        #: When the last byte of an input came.
+        self.last_input = clock()
+
+    @property
+    def last(self) -> float:
+        """When the last request of the client ended."""
+        return self._clock() if self._present else self._last
+
+    def note_input(self) -> None:
+        """Bytes of an input are coming in."""
+        self.last_input = self._clock()
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """One request."""
+        self._present += 1
+        try:
+            yield
+        finally:
+            self._present -= 1
+            self._last = self._clock()

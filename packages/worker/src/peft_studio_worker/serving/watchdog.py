@@ -1,0 +1,147 @@
+"""When a rented machine must stop working, and when it must end: decided from what is seen, at a given time.
+
+The client may be gone for ever, so the machine decides for itself: near its limit of time or money the job is paused,
+while there is time for a checkpoint, and a machine that works for nobody any more ends. Nothing here looks at a clock.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from attrs import frozen
+
+#: Share of the machine's life, and most seconds of it, that are kept for the checkpoint and the artifact's way home.
+RESERVE_SHARE: Final = 0.1
+RESERVE: Final = 600.0
+
+
+@frozen
+class Limits:
+    """How long the machine may live: `began` and results are seconds since the epoch."""
+
+    began: float
+    #: Seconds.
+    deadline: float | None
+    #: US dollars, and US dollars an hour.
+    max_cost: Decimal | None
+    hourly_rate: Decimal | None
+
+    @property
+    def ends_by(self) -> float | None:
+        """When the machine must be gone."""
+        lifetime = self._lifetime
+        return None if lifetime is None else self.began + lifetime
+
+    @property
+    def pause_by(self) -> float | None:
+        """When the job must stop, so that there is time to write a checkpoint and to collect the artifact."""
+        lifetime = self._lifetime
+        return None if lifetime is None else self.began + lifetime - min(RESERVE, lifetime * RESERVE_SHARE)
+
+    @property
+    def reason(self) -> str:
+        """Which limit comes first."""
+        if self._paid_seconds is not None and self._paid_seconds == self._lifetime:
+            return f"the machine's maximum cost of {self.max_cost} USD"
+        return f"the machine's deadline of {self.deadline:g} s"
+
+    def cost(self, now: float) -> Decimal | None:
+        """What the machine has cost, US dollars."""
+        if self.hourly_rate is None:
+            return None
+        return (self.hourly_rate * Decimal(max(0.0, now - self.began)) / 3600).quantize(Decimal("0.0001"))
+
+    @property
+    def _paid_seconds(self) -> float | None:
+        if self.max_cost is None or not self.hourly_rate:
+            return None
+        return float(self.max_cost / self.hourly_rate * 3600)
+
+    @property
+    def _lifetime(self) -> float | None:
+        return min((each for each in (self.deadline, self._paid_seconds) if each is not None), default=None)
+
+
+@frozen(kw_only=True)
+class Seen:
+    """The machine at one moment; times are seconds since the epoch."""
+
+    now: float
+    #: When the worker was started, the last byte of an input came, and the last request of the client ended.
+    started: float
+    last_input: float
+    last_request: float
+    is_alive: bool
+    #: When the job stopped; None while it has not.
+    stopped: float | None
+    has_artifact: bool
+    is_pushed: bool
+    acknowledged: str | None
+
+
+@frozen
+class Pause:
+    """Stop the job with a checkpoint."""
+
+    reason: str
+
+
+@frozen
+class PushArtifact:
+    """Bring the artifact to the registry, as nobody collects it."""
+
+    reason: str
+
+
+@frozen
+class TearDown:
+    """End the machine."""
+
+    reason: str
+
+
+Decision = Pause | PushArtifact | TearDown
+
+
+@frozen
+class Watchdog:
+    """The rules. `wait` and `keep` are seconds."""
+
+    wait: float
+    keep: float
+    can_push: bool
+
+    def decide(self, limits: Limits, seen: Seen) -> Decision | None:
+        """What must be done now, if anything."""
+        if seen.acknowledged is not None and not seen.is_alive:
+            gone = seen.acknowledged == "abandoned"
+            return TearDown("the client gave the job up" if gone else "the client has the artifact")
+        if limits.ends_by is not None and seen.now >= limits.ends_by:
+            return self._end(seen, f"{limits.reason} is reached")
+        if limits.pause_by is not None and seen.now >= limits.pause_by:
+            return self._near_the_limit(seen, f"{limits.reason} is near")
+        return self._nobody_there(seen)
+
+    def _near_the_limit(self, seen: Seen, reason: str) -> Decision | None:
+        if seen.is_alive:
+            return Pause(reason)
+        if self._must_push(seen):
+            return PushArtifact(reason)
+        return self._nobody_there(seen)
+
+    def _nobody_there(self, seen: Seen) -> Decision | None:
+        if seen.is_alive:
+            return None
+        if seen.stopped is None:
+            is_late = seen.now - max(seen.started, seen.last_input) >= self.wait
+            return TearDown(f"no job came within {self.wait:g} s") if is_late else None
+        if seen.now - max(seen.started, seen.stopped, seen.last_request) < self.keep:
+            return None
+        return self._end(seen, f"the job has stopped, and no client has come for {self.keep:g} s")
+
+    def _end(self, seen: Seen, reason: str) -> Decision:
+        return PushArtifact(reason) if self._must_push(seen) else TearDown(reason)
+
+    def _must_push(self, seen: Seen) -> bool:
+        return self.can_push and seen.has_artifact and not seen.is_pushed

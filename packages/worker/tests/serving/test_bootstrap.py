@@ -1,0 +1,104 @@
+"""The start command of a rented machine, run by a real shell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from peft_studio_worker.serving import bootstrap_script
+
+from .conftest import TOKEN, until
+
+WORKER_VERSION = version("peft-studio-worker")
+
+
+@pytest.fixture
+def machine(make_worker, make_platform, tmp_path):
+    """Make a worker that is started by the script, with this Python as the Python of the image."""
+
+    def make(*statuses: int, **settings: str):
+        platform = make_platform(*statuses)
+        settings = {"TEARDOWN": platform.recipe(), "RETRY": "0.1", "VENV": str(tmp_path / "venv")} | settings
+        worker = make_worker(**settings)
+        worker.platform = platform
+        worker.command = ["sh", "-c", bootstrap_script()]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        worker.more = {"POD_ID": "pod-7", "POD_KEY": "rpa_SECRETKEY", "PATH": path}
+        return worker
+
+    return make
+
+
+def lines(worker) -> list[str]:
+    """What was said on stderr."""
+    return worker.said.read_text().splitlines()
+
+
+def test_serves_what_is_installed(machine) -> None:
+    """Nothing is installed when the very version is there; a killed worker is started again; SIGTERM ends all of it."""
+    worker = machine(VERSION=WORKER_VERSION).start()
+    assert "peft-studio-worker bootstrap: the worker is installed already" == lines(worker)[0]
+    assert "pending" == worker.job["state"]
+
+    [child] = children(worker.process.pid)
+    size = worker.said.stat().st_size
+    os.kill(child, signal.SIGKILL)
+    worker.port = int(until(lambda: worker._listening(size)))
+    assert "pending" == worker.job["state"]
+    assert "peft-studio-worker bootstrap: the worker was killed (exit code 137)" in lines(worker)
+
+    assert 143 == worker.kill(signal.SIGTERM)
+    assert not Path(f"/proc/{child}").exists()
+    assert TOKEN not in worker.said.read_text()
+    assert [] == worker.platform.requests
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_what_cannot_be_installed_ends_in_teardown_and_sleep(machine, tmp_path) -> None:
+    """The reason is on stderr, the recipe is repeated until it is accepted, and the script lives on, asleep."""
+    worker = machine(500, 204, VERSION="0.0.1", INSTALL=str(tmp_path / "no-such-package.whl"))
+    worker.spawn()
+
+    until(
+        lambda: "peft-studio-worker bootstrap: the platform has accepted the teardown of this machine" in lines(worker)
+    )
+    assert [("DELETE", "/pods/pod-7")] * 2 == [(each["method"], each["path"]) for each in worker.platform.requests]
+    assert "Bearer rpa_SECRETKEY" == worker.platform.requests[0]["headers"]["Authorization"]
+    assert "peft-studio-worker/0.0.1" == worker.platform.requests[0]["headers"]["User-Agent"]
+    said = worker.said.read_text()
+    assert "no-such-package.whl" in said or "Invalid requirement" in said
+    assert "peft-studio-worker bootstrap: the worker could not be installed" in lines(worker)
+    assert "step 1 of the teardown: 500" in said
+    assert not [secret for secret in ("rpa_SECRETKEY", TOKEN) if secret in said]
+    assert worker.process.poll() is None
+    assert 143 == worker.kill(signal.SIGTERM)
+
+
+def test_a_worker_that_refuses_its_settings(machine) -> None:
+    """It would refuse them again: the machine ends."""
+    worker = machine(204, PORT="x")
+    worker.spawn()
+
+    until(lambda: len(worker.platform.requests) == 1)
+    until(lambda: "peft-studio-worker bootstrap: the worker ended with exit code 78" in lines(worker))
+    assert worker.process.poll() is None
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck(tmp_path) -> None:
+    """No warning."""
+    script = tmp_path / "bootstrap.sh"
+    script.write_text(bootstrap_script())
+
+    assert "" == subprocess.run(["shellcheck", script], check=False, capture_output=True, text=True).stdout

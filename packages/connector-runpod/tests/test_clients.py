@@ -25,6 +25,7 @@ GPU = "NVIDIA GeForce RTX 4090"
 #: How pip, uv and npm say that there is no network.
 UNREACHABLE = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|Temporary failure in name resolution"
+    r"|NameResolutionError|Name or service not known"
     r"|NewConnectionError|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused"
 )
 
@@ -45,7 +46,7 @@ def environment(folder: Path, *requirements: str) -> Path:
     if shutil.which("uv"):
         obtain("uv", "pip", "install", "--quiet", "--python", python, *requirements)
     else:
-        obtain(python, "-m", "pip", "install", "--quiet", *requirements)
+        obtain(python, "-m", "pip", "install", *requirements)  # its warnings tell why, its errors do not
     return python
 
 

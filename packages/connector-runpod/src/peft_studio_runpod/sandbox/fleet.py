@@ -22,6 +22,8 @@ from peft_studio_testkit.sandbox.tables import Table
 
 #: What runs where neither the pod nor its image says what: RunPod's own images wait for somebody to log in.
 IDLE: Final = ("sleep", "2000000000")
+#: Until a new pod is STARTING, and from there until it is RUNNING.
+PENDING_SECONDS: Final = (2.0, 3.0)
 
 
 class Fleet(Table[Pod]):
@@ -45,8 +47,7 @@ class Fleet(Table[Pod]):
         #: Entrypoint of an image, by its name.
         self.images: dict[str, tuple[str, ...]] = {}
         #: Seconds of the platform's clock from create to STARTING, and from there to RUNNING.
-        self.provisioning_seconds = 2.0
-        self.starting_seconds = 3.0
+        self.provisioning_seconds, self.starting_seconds = PENDING_SECONDS
         #: A pod that is started again comes back without its GPUs.
         self.starts_without_gpus = False
         self._is_closed = False
@@ -152,6 +153,7 @@ class Fleet(Table[Pod]):
             super().clear()
             self.deleted = {}
             self.images = {}
+            self.provisioning_seconds, self.starting_seconds = PENDING_SECONDS
             self.starts_without_gpus = False
         for pod in pods:
             self._end(pod)

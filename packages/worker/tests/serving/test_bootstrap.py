@@ -21,15 +21,15 @@ WORKER_VERSION = version("peft-studio-worker")
 
 @pytest.fixture
 def machine(make_worker, make_platform, tmp_path):
-    """Make a worker that is started by the script, with this Python as the Python of the image."""
+    """Make a worker that is started by the script; `python` is the Python of the image."""
 
-    def make(*statuses: int, **settings: str):
+    def make(*statuses: int, python: Path = Path(sys.executable), **settings: str):
         platform = make_platform(*statuses)
         settings = {"TEARDOWN": platform.recipe(), "RETRY": "0.1", "VENV": str(tmp_path / "venv")} | settings
         worker = make_worker(**settings)
         worker.platform = platform
         worker.command = ["sh", "-c", bootstrap_script()]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{python.parent}:{os.environ['PATH']}"
         worker.more = {"POD_ID": "pod-7", "POD_KEY": "rpa_SECRETKEY", "PATH": path}
         return worker
 
@@ -66,18 +66,26 @@ def children(pid: int) -> list[int]:
 
 
 def test_what_cannot_be_installed_ends_in_teardown_and_sleep(machine, tmp_path) -> None:
-    """The reason is on stderr, the recipe is repeated until it is accepted, and the script lives on, asleep."""
-    worker = machine(500, 204, VERSION="0.0.1", INSTALL=str(tmp_path / "no-such-package.whl"))
+    """The reason is on stderr, the recipe is repeated until it is accepted, and the script lives on, asleep.
+
+    Texts that a shell or Python would run stay texts.
+    """
+    trap = tmp_path / "trap"
+    evil = f"$(touch$IFS{trap})`touch$IFS{trap}`'\";touch$IFS{trap};#"
+    image = Path(sys.base_prefix) / "bin" / "python3"
+    install = f"{tmp_path}/no-such-package.whl {evil}"
+    worker = machine(500, 204, python=image, VERSION="0.0.1", INSTALL=install, DEADLINE=evil, JOB=evil)
     worker.spawn()
 
-    until(
-        lambda: "peft-studio-worker bootstrap: the platform has accepted the teardown of this machine" in lines(worker)
-    )
+    accepted = "peft-studio-worker bootstrap: the platform has accepted the teardown of this machine"
+    until(lambda: accepted in lines(worker))
+    assert not trap.exists()
+    assert (tmp_path / "venv" / "bin" / "python").exists()
     assert [("DELETE", "/pods/pod-7")] * 2 == [(each["method"], each["path"]) for each in worker.platform.requests]
     assert "Bearer rpa_SECRETKEY" == worker.platform.requests[0]["headers"]["Authorization"]
     assert "peft-studio-worker/0.0.1" == worker.platform.requests[0]["headers"]["User-Agent"]
     said = worker.said.read_text()
-    assert "no-such-package.whl" in said or "Invalid requirement" in said
+    assert "no-such-package.whl" in said or "Invalid requirement" in said, said
     assert "peft-studio-worker bootstrap: the worker could not be installed" in lines(worker)
     assert "step 1 of the teardown: 500" in said
     assert not [secret for secret in ("rpa_SECRETKEY", TOKEN) if secret in said]

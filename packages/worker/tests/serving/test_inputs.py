@@ -87,7 +87,11 @@ def test_bad_names_and_too_large_files(worker) -> None:
     """A name that is no digest is not found; a file larger than the disk is refused before it is sent."""
     assert 404 == put(worker, path="/v1/inputs/..%2F..%2Fetc").status
     assert 404 == put(worker, path=f"/v1/inputs/{DIGEST.upper()}").status
-    assert 507 == put(worker, length=1 << 60).status
+    worker.upload(CONTENT)
+    assert 404 == worker.ask("HEAD", "/v1/inputs/*").status
+    assert (
+        507 == put(worker, content=b"x", length=1 << 60, path=f"/v1/inputs/{hashlib.sha256(b'x').hexdigest()}").status
+    )
 
 
 def test_an_empty_file(worker) -> None:

@@ -78,14 +78,19 @@ def test_from_upload_to_teardown(make_worker, make_platform, tiny_model, facts_f
 
 
 def test_pause_resume_kill_and_go_on(make_worker, tiny_model, facts_file) -> None:
-    """Paused by wish it stays so; killed in the middle it goes on; the log has no gap and no doubled line."""
+    """A killed worker finds its job; paused by wish it stays so; killed in the middle it goes on; no line is lost."""
     worker = make_worker().start()
     worker.submit(facts_file, base_model=str(tiny_model), num_epochs=10**5, checkpoint_steps=2)
     until(lambda: b'"type":"checkpoint"' in worker.folder.events.read_bytes())
-    [pid] = [each for each in worker.processes() if b"supervise" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    [supervisor] = [each for each in worker.processes() if b"supervise" in Path(f"/proc/{each}/cmdline").read_bytes()]
     environments = [Path(f"/proc/{each}/environ").read_bytes() for each in worker.processes()]
     assert len(environments) == 2
     assert not any(TOKEN.encode() in text or b"PEFT_STUDIO_WORKER_" in text for text in environments)
+
+    worker.kill()
+    worker.start()
+    assert "running" == worker.job["state"]
+    assert supervisor in worker.processes()
 
     assert [200, 200] == [worker.post("/v1/stop", {"action": "pause"}).status for _ in range(2)]
     until(lambda: worker.job["state"] == "paused")
@@ -119,4 +124,3 @@ def test_pause_resume_kill_and_go_on(make_worker, tiny_model, facts_file) -> Non
         ("running", None),
         ("cancelled", "asked to cancel"),
     ] == states
-    assert pid not in worker.processes()

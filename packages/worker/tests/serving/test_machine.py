@@ -146,19 +146,6 @@ def test_a_torn_log_is_mended(make_worker) -> None:
     assert [1, 2, 3] == [event["sequence"] for event in worker.events()]
 
 
-def test_uncollected_artifact_without_a_registry_library(machine) -> None:
-    """What cannot be pushed is said, and the machine ends all the same."""
-    push = {"kind": "huggingface", "repo_id": "me/adapter", "token_env": "HF_TOKEN"}
-    worker = machine(KEEP="0.2", PUSH=json.dumps(push)).finished(**{"adapter.bin": b"1"})
-    worker.more |= {"HF_TOKEN": "hf_SECRET", "HF_HUB_OFFLINE": "1"}
-    worker.start()
-
-    ended(worker)
-    [said] = [message for message in worker.messages() if "pushed" in message and "accepted" not in message]
-    assert said.startswith("the artifact could not be pushed: OfflineModeIsEnabled: ")
-    assert b"hf_SECRET" not in worker.said.read_bytes()
-
-
 def test_steps_are_tried_in_order(make_platform) -> None:
     """The first that is accepted ends it; what failed is told without a key, and a redirect is not followed."""
     elsewhere, platform = make_platform(), make_platform(403, 302, 404)

@@ -58,14 +58,18 @@ install_worker() {
         say "PEFT_STUDIO_WORKER_VERSION is missing"
         return 1
     fi
-    if [ ! -x "$venv/bin/python" ]; then
+    # An image whose torch lies in a virtual environment itself: another one would not see it.
+    if "$python" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)'; then
+        say "installing into the image's own virtual environment"
+    elif [ ! -x "$venv/bin/python" ]; then
         "$python" -m venv --system-site-packages "$venv" >&2 || {
             say "this Python makes no virtual environments: installing into it"
             set -- --break-system-packages
             rm -rf "$venv"
         }
     fi
-    if [ -x "$venv/bin/python" ]; then python=$venv/bin/python; fi
+    [ ! -x "$venv/bin/python" ] || python=$venv/bin/python
+    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >&2
     if [ -n "${PEFT_STUDIO_WORKER_INSTALL:-}" ]; then
         set -f
         # shellcheck disable=SC2086  # several words are several requirements

@@ -22,7 +22,8 @@ class Uploads:
 
     async def head(self, request: Request) -> Response:
         """How much of a file is there."""
-        progress = await asyncio.to_thread(self._store.progress, request.path_params["sha256"])
+        digest = request.path_params["sha256"]
+        progress = await asyncio.to_thread(self._store.progress, digest) if DIGEST.fullmatch(digest) else None
         return Response(status_code=404) if progress is None else Response(headers=_headers(progress))
 
     async def put(self, request: Request) -> Response:

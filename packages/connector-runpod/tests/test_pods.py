@@ -188,6 +188,20 @@ def test_a_stopped_pod_costs_nothing_and_may_come_back_without_gpus(sandbox, api
     assert (0, 0) == (started["gpu"]["count"], started["cost"])
 
 
+def test_a_pod_that_its_host_gave_up_can_be_started_or_deleted(sandbox, api, rent, eventually, alive):
+    """ERROR: nothing runs, it bills on, and it holds its GPUs."""
+    sandbox.catalogue.set_stock(GPU, 1)
+    pod = rent()
+    sandbox.pods.fail_pod(pod)
+    eventually(lambda: not alive(pod))
+    shown = api.get(f"/v2/pods/{pod.id}").json()
+    assert ("ERROR", ["start", "terminate"], 0.74) == (shown["status"], shown["actions"], shown["cost"])
+    assert 409 == api.post(f"/v2/pods/{pod.id}/action", json={"action": "stop"}).status_code
+    assert "STARTING" == api.post(f"/v2/pods/{pod.id}/action", json={"action": "start"}).json()["status"]
+    api.delete(f"/v2/pods/{pod.id}")
+    assert 1 == sandbox.catalogue.free(GPU, "SECURE", "US-KS-2")
+
+
 def test_a_locked_pod_cannot_be_stopped_or_deleted(api, rent):
     """400 `Pod is locked`, although its actions still list them."""
     pod = rent()

@@ -81,9 +81,11 @@ class Fleet(Table[Pod]):
         with pod.lock:
             self._require(pod, "start")
             self._account.require_credit_for(pod)
-            pod.gpus = 0 if self.starts_without_gpus else pod.place.count
-            if pod.gpus:
-                self.catalogue.retake(pod.place)
+            if pod.is_stopped:  # one that failed has them still
+                gpus = 0 if self.starts_without_gpus else pod.place.count
+                if gpus:
+                    self.catalogue.retake(pod.place)
+                pod.gpus = gpus
             self._wait_for(pod)
             pod.is_stopped = pod.has_error = False
             self._again(pod)

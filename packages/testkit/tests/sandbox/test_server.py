@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import sys
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_a_handler_that_does_not_end_is_told(thread):
         with pytest.raises(RuntimeError, match=r"does not end: wait with `await sandbox.clock.sleep"):
             thread.call(listener.quiet, 0.05)
         thread.call(listener.quiet)
-    thread.call(_run, listener.refuse)
+    thread.call(listener.refuse)
     listener.dispose()
 
 
@@ -47,13 +49,13 @@ def test_a_refused_port_is_kept(thread):
     """While nobody listens, the system gives the port to nobody else."""
     listener = Listener(_stubborn)
     thread.call(listener.open)
-    thread.call(_run, listener.refuse)
+    thread.call(listener.refuse)
     assert not listener.is_open
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", listener.port))
     thread.call(listener.open)
     socket.create_connection(("127.0.0.1", listener.port)).close()
-    thread.call(_run, listener.refuse)
+    thread.call(listener.refuse)
     listener.dispose()
 
 
@@ -67,7 +69,7 @@ def test_answers_are_sent_at_once(thread):
         (connection,) = listener._server.server_state.connections
         accepted = connection.transport.get_extra_info("socket")
         assert 0 != accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    thread.call(_run, listener.refuse)
+    thread.call(listener.refuse)
     listener.dispose()
 
 
@@ -83,3 +85,23 @@ def test_a_handler_cannot_wait_for_its_own_server(thread):
 
 async def _run(function) -> None:
     function()
+
+
+def test_a_connection_that_comes_with_the_end_is_closed():
+    """It would be forgotten by asyncio; Python tells of each socket that nobody closed."""
+    forgotten = []
+    for _ in range(50):
+        thread, listener = ServerThread(), Listener(_stubborn)
+        thread.call(listener.open)
+        socket.create_connection(("127.0.0.1", listener.port)).close()
+        thread.call(listener.refuse)
+        thread.stop()
+        listener.dispose()
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: forgotten.append(unraisable.exc_value)
+    try:
+        del thread, listener
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+
+    assert [] == forgotten

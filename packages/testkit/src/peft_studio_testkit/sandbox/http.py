@@ -198,7 +198,7 @@ class HttpSandbox(Sandbox):
 
     async def _close(self) -> None:
         for listener in self._listeners:
-            listener.refuse()
+            await listener.refuse()
             await listener.quiet()
 
     async def _open(self) -> None:
@@ -209,7 +209,7 @@ class HttpSandbox(Sandbox):
     def _set_refusing(self, is_refusing: bool) -> None:
         async def refuse() -> None:
             if is_refusing:
-                self._listener(0).refuse()
+                await self._listener(0).refuse()
             else:
                 await self._open()
 

@@ -23,6 +23,8 @@ Answer = TypeVar("Answer")
 HOST: Final = "127.0.0.1"
 #: A handler that has been cancelled must end within so many seconds.
 PATIENCE: Final = 5.0
+#: Steps of an event loop from an accepted connection to one that the server knows.
+_STEPS_TO_ACCEPT: Final = 3
 
 
 class Listener:
@@ -60,12 +62,18 @@ class Listener:
         """Listen."""
         await self._server.startup(sockets=[_bind(self.port)])
 
-    def refuse(self) -> None:
-        """Listen no more; connections that are open are reset."""
-        for server in self._server.servers:
+    async def refuse(self) -> None:
+        """Listen no more; connections that are open are reset, and those that were just being accepted."""
+        loop = asyncio.get_running_loop()
+        servers, self._server.servers = self._server.servers, []
+        for listening in (each for server in servers for each in server.sockets):
+            loop.remove_reader(listening.fileno())
+        for _ in range(_STEPS_TO_ACCEPT):  # asyncio forgets to close what it has accepted for a server that is closed
+            await asyncio.sleep(0)
+        for server in servers:
             server.close()
-        self._server.servers = []
         self.abort()
+        await asyncio.sleep(0)  # a reset connection is let go in the next step of the loop
 
     def abort(self) -> None:
         """Reset every open connection and stop the handlers."""

@@ -56,7 +56,11 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read a manifest. Raises `ValueError` when it is not one, or names a path outside of its folder."""
-        document = json.loads(text)
+        return cls.from_document(json.loads(text))
+
+    @classmethod
+    def from_document(cls, document: Any) -> Self:
+        """The manifest that JSON has brought. Raises `ValueError` as `from_json` does."""
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise ValueError(f"not a manifest of format {_FORMAT}")
         return cls(tuple(_entry(item) for item in document.get("files", ())))

@@ -1,0 +1,213 @@
+"""The client's side of `peft-studio-worker serve`: a job on a rented machine, reached over the network.
+
+docs/reference/worker.md has the interface. Everything may be called again after it failed: uploads go on where they
+ended, events after the last one, downloads at the byte that is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from attrs import frozen
+
+from peft_studio._declared import declaring
+from peft_studio.artifacts import MANIFEST_NAME, Manifest, put_in_place, require_empty, verify
+from peft_studio.errors import ArtifactNotFound, ConnectionFailed, JobNotFound, PeftStudioError, PlatformError
+from peft_studio.models import JobEvent, JobStatus
+from peft_studio.rented.inputs import Input
+from peft_studio.training_config import TrainingConfig
+from peft_studio.transport import Transport
+
+#: Bytes of one request: what a platform's proxy lets through, and what is sent again at most.
+PIECE: Final = 32 * 2**20
+#: Seconds that the worker may take for an answer when nothing happens; platforms' proxies cut off after a hundred.
+WAIT: Final = 25
+#: Attempts in a row that bring nothing new, until an upload is given up.
+_ATTEMPTS: Final = 5
+
+#: Told how many bytes of how many are there.
+Progress = Callable[[int, int], None]
+
+
+@frozen(kw_only=True)
+class WorkerState:
+    """What the worker says of its job."""
+
+    status: JobStatus
+    reason: str | None
+    resumable: bool
+    last_sequence: int
+    has_artifact: bool
+    #: By the machine's clock.
+    now: datetime
+    #: When the machine ends itself at the latest.
+    ends_by: datetime | None
+    #: In the currency of the rate that it was given.
+    cost: Decimal | None
+
+
+class Worker:
+    """The worker of one job at `address`; `token` is the job's own. `certificate` is the only one that it may show."""
+
+    def __init__(self, address: str, token: str, *, certificate: str | None = None, label: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        with declaring(None):  # the platform has told the address of what it rents out: no connector.json could
+            self._transport = Transport(
+                f"{address.rstrip('/')}/v1", headers=headers, secrets=[token], certificate=certificate, connector=label
+            )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection; the job goes on."""
+        await self._transport.close()
+
+    async def is_there(self) -> bool:
+        """True when it answers; a machine that starts does not yet, and its platform may answer in its place."""
+        try:
+            answer = await self._transport.get("health")
+        except (ConnectionFailed, PlatformError):
+            return False
+        return isinstance(answer, Mapping) and "worker" in answer
+
+    async def start(
+        self, config: TrainingConfig, inputs: Sequence[Input], *, created: datetime, tell: Progress | None = None
+    ) -> None:
+        """Upload what is missing of the inputs, and let the job begin; once, however often it is called."""
+        for each in inputs:
+            await self._upload(each, tell)
+        document = {
+            "config": config.to_dict(),
+            "inputs": [each.to_dict() for each in inputs],
+            "created": created.astimezone(UTC).isoformat(),
+        }
+        await self._transport.put("job", json=document, idempotent=True)
+
+    async def state(self) -> WorkerState:
+        """How the job is. Raises `JobNotFound` while the worker has none."""
+        return _state(await self._transport.get("job", missing=JobNotFound))
+
+    async def events(self, after: int = 0) -> AsyncGenerator[JobEvent]:
+        """The event log after that sequence number, as it grows, until the job is over."""
+        is_over = False
+        while not is_over:
+            query = {"after": after, "wait": WAIT}
+            answer = await self._transport.get("events", query=query, missing=JobNotFound)
+            for document in answer["events"]:
+                event = _event(document)
+                after = event.sequence
+                yield event
+            is_over = answer["is_over"] and after >= answer["last"]
+
+    async def stop(self, action: str) -> None:
+        """Let the job "pause" at a checkpoint, or "cancel" it."""
+        await self._transport.post("stop", json={"action": action}, idempotent=True)
+
+    async def resume(self) -> None:
+        """Let a stopped job go on from its checkpoint."""
+        await self._transport.post("resume", json={}, idempotent=True)
+
+    async def acknowledge(self, manifest: Manifest) -> None:
+        """The whole artifact is here and verified: the machine may end itself."""
+        await self._transport.post("ack", json={"manifest": manifest.sha256}, idempotent=True)
+
+    async def abandon(self) -> None:
+        """Nobody wants the artifact: the machine may end itself."""
+        await self._transport.post("ack", json={"abandon": True}, idempotent=True)
+
+    async def download(self, destination: Path) -> Manifest:
+        """Bring the artifact to `destination`, which must be new or empty; verified, and in one rename.
+
+        What has arrived waits beside it in a hidden folder, and is gone on with at the next call. Raises
+        `ArtifactNotFound` while there is none.
+        """
+        require_empty(destination)
+        manifest = await self._manifest()
+        arriving = destination.with_name(f".{destination.name}-{manifest.sha256[:16]}")
+        arriving.mkdir(parents=True, exist_ok=True)
+        for entry in manifest.files:
+            file = arriving / entry.path
+            if not (file.is_file() and file.stat().st_size == entry.size):
+                parts = entry.path.split("/")
+                await self._transport.download("artifact", *parts, file=file, sha256=entry.sha256, size=entry.size)
+        (arriving / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
+        _put_verified(arriving, destination)
+        return manifest
+
+    async def _manifest(self) -> Manifest:
+        document = await self._transport.get("artifact", missing=ArtifactNotFound)
+        return Manifest.from_document(document)
+
+    async def _upload(self, each: Input, tell: Progress | None) -> None:
+        """Piece by piece, from where it ended, until all is there; gives up when nothing arrives any more."""
+        fruitless, most = 0, -1
+        there, is_complete = await self._progress(each)
+        while not is_complete:
+            before, failure = there, await self._send(each, there)
+            there, is_complete = await self._progress(each)
+            if tell is not None:
+                tell(there, each.size)
+            fruitless, most = (0, there) if there > most else (fruitless + 1, most)
+            if failure is not None and (fruitless >= _ATTEMPTS or there < before):  # refused: other bytes than promised
+                raise failure
+            if fruitless >= _ATTEMPTS:
+                raise PlatformError(f"the worker does not keep {each.path.name}, which was uploaded to it")
+
+    async def _progress(self, each: Input) -> tuple[int, bool]:
+        """Bytes that are there, and whether these are all."""
+        try:
+            headers = await self._transport.head("inputs", each.sha256, missing=ArtifactNotFound)
+        except ArtifactNotFound:
+            return 0, False
+        return int(headers["upload-offset"]), headers["upload-complete"] == "?1"
+
+    async def _send(self, each: Input, offset: int) -> PeftStudioError | None:
+        """One piece, and what went wrong with it: the worker's own count tells what that means."""
+        end = min(offset + PIECE, each.size)
+        headers = {"upload-offset": str(offset), "upload-length": str(each.size)}
+        content = each.content(offset, end)
+        try:
+            await self._transport.upload("inputs", each.sha256, file=content, headers=headers, may_be_empty=True)
+        except (ConnectionFailed, PlatformError) as error:
+            return error
+        return None
+
+
+def _put_verified(arriving: Path, destination: Path) -> None:
+    try:
+        verify(arriving)
+    except Exception:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise
+    put_in_place(arriving, destination)
+
+
+def _state(document: Any) -> WorkerState:
+    return WorkerState(
+        status=JobStatus(document["state"]),
+        reason=document["reason"],
+        resumable=document["resumable"],
+        last_sequence=document["last_sequence"],
+        has_artifact=document["artifact"],
+        now=datetime.fromisoformat(document["now"]),
+        ends_by=None if document["ends_by"] is None else datetime.fromisoformat(document["ends_by"]),
+        cost=None if document["cost"] is None else Decimal(document["cost"]),
+    )
+
+
+def _event(document: Mapping[str, Any]) -> JobEvent:
+    data = dict(document)
+    sequence, time, kind = data.pop("sequence"), datetime.fromisoformat(data.pop("time")), data.pop("type")
+    return JobEvent(sequence=sequence, time=time, type=kind, data=data)

@@ -53,13 +53,16 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run every test, or those that the arguments for pytest select."""
+    """Run every test, several files at a time; or, one after the other, those that the arguments for pytest select."""
     # What `connectors new` writes must please the linter and the type checker too.
     install(session, *EVERYTHING, *group("test"), *group("lint"), *group("typing"), torch=True, bare=[DEMO_MODEL])
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine.
-    session.run("pytest", *session.posargs, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
+    # Many tests wait, for a process or a clock: one more at a time than there are cores keeps the cores busy.
+    side_by_side = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
+    arguments = session.posargs or side_by_side
+    session.run("pytest", *arguments, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
 
 
 @nox.session

@@ -234,6 +234,8 @@ class Platform:
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
         self.requests: list[dict[str, Any]] = []
+        #: Where answers lead.
+        self.location = ""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -243,9 +245,10 @@ class Platform:
                 outer.requests.append(seen)
                 self.send_response(outer.statuses.pop(0) if outer.statuses else 204)
                 self.send_header("content-length", "0")
+                self.send_header("location", outer.location)
                 self.end_headers()
 
-            do_DELETE = do_POST = handle_one  # noqa: N815 -- the names that http.server looks for
+            do_DELETE = do_POST = do_GET = handle_one  # noqa: N815 -- the names that http.server looks for
 
             def log_message(self, *_: object) -> None:
                 return

@@ -6,8 +6,6 @@ import hashlib
 import json
 import random
 
-import pytest
-
 from peft_studio_worker.events import EventLog
 
 from .conftest import TOKEN, job_of
@@ -109,12 +107,12 @@ def test_the_artifact_in_parts(make_worker) -> None:
     assert ["adapter.bin", "empty"] == [entry["path"] for entry in manifest.json["files"]]
 
 
-@pytest.mark.parametrize("path", ["../job.json", "..%2Fjob.json", "%2Fetc%2Fpasswd", "manifest.json", "nothing"])
-def test_nothing_but_the_artifact_is_served(path, make_worker) -> None:
+def test_nothing_but_the_artifact_is_served(make_worker) -> None:
     """Only what the manifest names."""
     worker = make_worker().finished(**{"adapter.bin": b"1"}).start()
 
-    assert 404 == worker.get(f"/v1/artifact/{path}").status
+    for path in ("../job.json", "..%2Fjob.json", "%2Fetc%2Fpasswd", "manifest.json", "nothing"):
+        assert 404 == worker.get(f"/v1/artifact/{path}").status
 
 
 def test_pages_of_a_long_log(make_worker) -> None:

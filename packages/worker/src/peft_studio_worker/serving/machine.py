@@ -64,10 +64,10 @@ class Machine:
         """Begin, or begin again after a restart. Raises `OSError` when the job folder cannot be written."""
         if self._record.over is not None:
             self.run.announce(f"the worker was restarted after the job was over ({self._record.over})")
-            return
-        if not self.run.has_job:
+        elif not self.run.has_job:
             self.run.announce(f"worker {__version__} waits for its job")
-        self.run.recover()
+        else:
+            self.run.recover()
         self.run.settle()
 
     async def live(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peft_studio.rented.inputs import Input
+from peft_studio.rented.inputs import Input, inputs_of
 from peft_studio.rented.worker import Worker, WorkerState
 
-__all__ = ["Input", "Worker", "WorkerState"]
+__all__ = ["Input", "Worker", "WorkerState", "inputs_of"]

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from peft_studio._declared import declaring
 from peft_studio.artifacts import MANIFEST_NAME, Manifest, put_in_place, require_empty, verify
-from peft_studio.errors import ArtifactNotFound, ConnectionFailed, JobNotFound, PeftStudioError, PlatformError
+from peft_studio.errors import ArtifactNotFound, ConnectionFailed, PeftStudioError, PlatformError
 from peft_studio.models import JobEvent, JobStatus
 from peft_studio.rented.inputs import Input
 from peft_studio.training_config import TrainingConfig
@@ -53,9 +53,21 @@ class WorkerState:
 
 
 class Worker:
-    """The worker of one job at `address`; `token` is the job's own. `certificate` is the only one that it may show."""
+    """The worker of one job at `address`; `token` is the job's own.
 
-    def __init__(self, address: str, token: str, *, certificate: str | None = None, label: str | None = None) -> None:
+    `certificate` is the only one that it may show. `piece` is how much of a file one request brings, bytes.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        *,
+        certificate: str | None = None,
+        label: str | None = None,
+        piece: int = PIECE,
+    ) -> None:
+        self._piece = piece
         headers = {"Authorization": f"Bearer {token}"}
         with declaring(None):  # the platform has told the address of what it rents out: no connector.json could
             self._transport = Transport(
@@ -87,7 +99,7 @@ class Worker:
     ) -> None:
         """Upload what is missing of the inputs, and let the job begin; once, however often it is called."""
         for each in inputs:
-            await self._upload(each, tell)
+            await self.upload(each, tell)
         document = {
             "config": config.to_dict(),
             "inputs": [each.to_dict() for each in inputs],
@@ -95,16 +107,31 @@ class Worker:
         }
         await self._transport.put("job", json=document, idempotent=True)
 
+    async def upload(self, each: Input, tell: Progress | None = None) -> None:
+        """Piece by piece, from where it ended, until all is there; gives up when nothing arrives any more."""
+        fruitless, most = 0, -1
+        there, is_complete = await self._progress(each)
+        while not is_complete:
+            before, failure = there, await self._send(each, there)
+            there, is_complete = await self._progress(each)
+            if tell is not None:
+                tell(there, each.size)
+            fruitless, most = (0, there) if there > most else (fruitless + 1, most)
+            if failure is not None and (fruitless >= _ATTEMPTS or there < before):  # refused: other bytes than promised
+                raise failure
+            if fruitless >= _ATTEMPTS:
+                raise PlatformError(f"the worker does not keep {each.path.name}, which was uploaded to it")
+
     async def state(self) -> WorkerState:
-        """How the job is. Raises `JobNotFound` while the worker has none."""
-        return _state(await self._transport.get("job", missing=JobNotFound))
+        """How the job is; pending also before the worker has been told of it."""
+        return _state(await self._transport.get("job"))
 
     async def events(self, after: int = 0) -> AsyncGenerator[JobEvent]:
         """The event log after that sequence number, as it grows, until the job is over."""
         is_over = False
         while not is_over:
             query = {"after": after, "wait": WAIT}
-            answer = await self._transport.get("events", query=query, missing=JobNotFound)
+            answer = await self._transport.get("events", query=query)
             for document in answer["events"]:
                 event = _event(document)
                 after = event.sequence
@@ -150,21 +177,6 @@ class Worker:
         document = await self._transport.get("artifact", missing=ArtifactNotFound)
         return Manifest.from_document(document)
 
-    async def _upload(self, each: Input, tell: Progress | None) -> None:
-        """Piece by piece, from where it ended, until all is there; gives up when nothing arrives any more."""
-        fruitless, most = 0, -1
-        there, is_complete = await self._progress(each)
-        while not is_complete:
-            before, failure = there, await self._send(each, there)
-            there, is_complete = await self._progress(each)
-            if tell is not None:
-                tell(there, each.size)
-            fruitless, most = (0, there) if there > most else (fruitless + 1, most)
-            if failure is not None and (fruitless >= _ATTEMPTS or there < before):  # refused: other bytes than promised
-                raise failure
-            if fruitless >= _ATTEMPTS:
-                raise PlatformError(f"the worker does not keep {each.path.name}, which was uploaded to it")
-
     async def _progress(self, each: Input) -> tuple[int, bool]:
         """Bytes that are there, and whether these are all."""
         try:
@@ -175,7 +187,7 @@ class Worker:
 
     async def _send(self, each: Input, offset: int) -> PeftStudioError | None:
         """One piece, and what went wrong with it: the worker's own count tells what that means."""
-        end = min(offset + PIECE, each.size)
+        end = min(offset + self._piece, each.size)
         headers = {"upload-offset": str(offset), "upload-length": str(each.size)}
         content = each.content(offset, end)
         try:

@@ -94,6 +94,7 @@ def test_pause_resume_kill_and_go_on(make_worker, tiny_model, facts_file) -> Non
 
     assert [200, 200] == [worker.post("/v1/stop", {"action": "pause"}).status for _ in range(2)]
     until(lambda: worker.job["state"] == "paused")
+    assert 409 == worker.post("/v1/ack", {"manifest": "0" * 64}).status
     worker.kill()
     worker.start()
     assert "paused" == worker.job["state"]

@@ -132,6 +132,19 @@ def test_killed_before_the_first_checkpoint(make_worker) -> None:
     )  # fmt: skip
 
 
+def test_a_supervisor_that_cannot_start(make_worker) -> None:
+    """It is a failed job with the supervisor's last words, not one that is pending for ever."""
+    worker = make_worker(MAX_COST="5").finished()
+    worker.folder.events.unlink()
+    worker.start()
+
+    job = worker.job
+    assert "failed" == job["state"]
+    assert job["reason"].startswith("the supervisor ended without a word (killed or crashed); its last words: ")
+    assert "base_model is missing" in job["reason"]
+    assert "nobody has told the hourly rate: the maximum cost cannot be kept" in worker.messages()
+
+
 def test_a_torn_log_is_mended(make_worker) -> None:
     """A line that was half written when the machine died is nobody's event."""
     worker = make_worker().finished()

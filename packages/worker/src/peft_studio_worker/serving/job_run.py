@@ -25,6 +25,8 @@ from peft_studio_worker.supervisor import seconds_run
 
 #: Seconds that a supervisor has for its first word.
 FIRST_WORD: Final = 30.0
+#: Seconds that its processes have to end after its last one.
+LAST_BREATH: Final = 10.0
 _GLANCE: Final = 0.02
 
 
@@ -106,9 +108,10 @@ class JobRun:
     def settle(self) -> None:
         """Give a job whose processes died without a word its final state, and write what was announced."""
         with self._lock:
-            if (not self._unsaid and self.status is not JobStatus.RUNNING) or self.is_alive:
+            is_running = self.status is JobStatus.RUNNING or (self.has_job and self.status is JobStatus.PENDING)
+            if (not self._unsaid and not is_running) or self.is_alive:
                 return
-            if self.status is JobStatus.RUNNING:
+            if is_running:
                 self._write_state(JobStatus.FAILED, self._cause_of_death(), resumable=True)
             self._say_it()
 
@@ -150,7 +153,7 @@ class JobRun:
     def stop(self, action: str, reason: str | None = None) -> None:
         """Pause or cancel; what is so already is left so. Raises `Conflict` when the state forbids it."""
         with self._lock:
-            self.settle()
+            self._let_it_end()
             if self.is_alive:
                 self._remember_stop(action)
                 self.folder.write_request(action, reason)
@@ -166,7 +169,7 @@ class JobRun:
     def resume(self) -> None:
         """Let a paused or failed job go on. Raises `Conflict` when it cannot."""
         with self._lock:
-            self.settle()
+            self._let_it_end()
             if self.is_alive and self.record.stop is None:
                 return
             if self.is_alive:
@@ -183,10 +186,19 @@ class JobRun:
             if not self.record.stop:
                 self._remember_stop("machine")
                 self.folder.write_request("pause", "the machine asked the job to stop")
+        self._wait_for_end(patience)
+        self.settle()
+
+    def _let_it_end(self) -> None:
+        """A supervisor that has said its last word takes a moment to end; nobody can ask it for anything any more."""
+        if self.is_alive and self.status not in (JobStatus.RUNNING, JobStatus.PENDING):
+            self._wait_for_end(LAST_BREATH)
+        self.settle()
+
+    def _wait_for_end(self, patience: float) -> None:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and self.is_alive:
             time.sleep(_GLANCE)
-        self.settle()
 
     def _start(self) -> None:
         self._remember_stop(None)

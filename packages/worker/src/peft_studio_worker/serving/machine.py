@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from peft_studio.models import JobStatus
 from peft_studio_worker import __version__
 from peft_studio_worker.job_folder import JobFolder
 from peft_studio_worker.serving.inputs import InputStore
@@ -68,6 +69,8 @@ class Machine:
             self.run.announce(f"worker {__version__} waits for its job")
         else:
             self.run.recover()
+        if self._settings.max_cost is not None and self.limits.hourly_rate is None:
+            self.run.announce("nobody has told the hourly rate: the maximum cost cannot be kept", "warning")
         self.run.settle()
 
     async def live(self) -> None:
@@ -120,7 +123,7 @@ class Machine:
 
     def acknowledge(self, manifest: str) -> None:
         """The client has the artifact with that manifest. Raises `Conflict` when it is another one."""
-        if not self.run.has_artifact or self.run.is_alive:
+        if not self.run.has_artifact or not self.run.status.is_terminal:
             raise Conflict(f"the job is {self.run.status} and has no artifact yet")
         if hashlib.sha256(self.manifest()).hexdigest() != manifest:
             raise Conflict("the artifact has another manifest")
@@ -128,7 +131,7 @@ class Machine:
 
     def abandon(self) -> None:
         """The client does not want the job or its artifact. Raises `Conflict` while the job runs."""
-        if self.run.is_alive:
+        if self.run.is_alive and self.run.status in (JobStatus.PENDING, JobStatus.RUNNING):
             raise Conflict("the job is running; cancel it first")
         self._acknowledged("abandoned")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import psutil
+
 from peft_studio_runpod.sandbox import RunpodSandbox
 
 MOUNT = {"persistent": {"size": 20, "path": "/workspace"}}
@@ -81,6 +83,16 @@ def test_deleting_a_pod_ends_what_it_started_and_nothing_else(api, rent, eventua
     api.delete(f"/v2/pods/{pod.id}")
     eventually(lambda: not alive(pod))
     assert len(alive(neighbour)) >= 3
+
+
+def test_what_hides_its_environment_is_ended_too(api, rent, eventually):
+    """While its parent lives, it is known by it."""
+    pod = rent("env -i setsid sleep 65 & echo $!; wait")
+    (number,) = eventually(lambda: pod.log.container_lines)
+    hidden = psutil.Process(int(number))
+    eventually(lambda: hidden.name() == "sleep")
+    api.delete(f"/v2/pods/{pod.id}")
+    eventually(lambda: not is_alive(hidden))
 
 
 def test_what_a_container_leaves_behind_dies_with_its_first_process(rent, eventually, alive):
@@ -163,3 +175,11 @@ time.sleep(60)
     assert ["[403, 403, 403, 403]"] == pod.log.container_lines
     eventually(lambda: not alive(pod))
     assert {other.id} == set(sandbox.pods)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Not gone, and not a zombie that waits for somebody to notice."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

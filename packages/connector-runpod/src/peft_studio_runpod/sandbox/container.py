@@ -9,7 +9,8 @@ It is no isolation, and needs no rights. What differs from a container is made u
 * A port P of the pod is a free port of 127.0.0.1, another one at each start: it is in RUNPOD_SANDBOX_PORT_P, and takes
   the place of P in variables of the pod that are called `...PORT` and have P as their value.
 * `python` is the one that runs the sandbox, and of its environment only what `PASSED_ON` names is passed on.
-* Ending it ends its process group, and whatever came from it elsewhere, known by its RUNPOD_POD_ID.
+* Ending it ends its process group, and whatever came from it elsewhere, known by RUNPOD_SANDBOX_POD in its environment:
+  RUNPOD_POD_ID is among what a program may keep from those that it starts.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ RESTART_PAUSE: Final = 5.0
 GRACE: Final = 0.5
 #: Until a killed process is looked for again, seconds of real time.
 _MOMENT: Final = 0.005
+_MARK: Final = "RUNPOD_SANDBOX_POD"
 #: psutil keeps one list of what it has seen, for all threads.
 _PROCESSES: Final = threading.Lock()
 
@@ -159,6 +161,7 @@ class Container:
         for name, value in setup.environment(self.ports).items():
             is_port = name.endswith("PORT") and value.isdecimal() and int(value) in self.ports
             values[name] = str(self.ports[int(value)]) if is_port else _mapped(value, setup)
+        values[_MARK] = setup.pod_id
         if setup.mount is not None:
             values["RUNPOD_SANDBOX_MOUNT"] = str(setup.mount)
         return values | {f"RUNPOD_SANDBOX_PORT_{inside}": str(real) for inside, real in self.ports.items()}
@@ -198,14 +201,21 @@ def _free_ports(count: int) -> list[int]:
 def _kill_all(pod_id: str, group: int) -> None:
     """Kill every process of the pod, also those that were started meanwhile."""
     while victims := list(processes_of(pod_id, group)):
-        for victim in victims:
+        for victim in [*victims, *_children(victims)]:
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
         time.sleep(_MOMENT)
 
 
+def _children(parents: Sequence[psutil.Process]) -> Iterator[psutil.Process]:
+    """What they started, whatever its environment, as long as they live to tell."""
+    for parent in parents:
+        with suppress(psutil.NoSuchProcess):
+            yield from parent.children(recursive=True)
+
+
 def processes_of(pod_id: str, group: int | None = None) -> Iterator[psutil.Process]:
-    """What is alive of a pod: its group, and who carries its id."""
+    """What is alive of a pod: its group, and who carries the mark."""
     with _PROCESSES:
         everything = list(psutil.process_iter())
     for process in everything:
@@ -218,4 +228,4 @@ def processes_of(pod_id: str, group: int | None = None) -> Iterator[psutil.Proce
 
 
 def _carries(process: psutil.Process, pod_id: str) -> bool:
-    return bool(process.environ().get("RUNPOD_POD_ID") == pod_id)
+    return bool(process.environ().get(_MARK) == pod_id)

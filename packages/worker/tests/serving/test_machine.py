@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,22 @@ def test_acknowledged_twice_and_restarted(machine) -> None:
     assert "the worker was restarted after the job was over (the client has the artifact)" in worker.messages()
     assert worker.job["tearing_down"]
     assert [] == worker.processes()
+
+
+def test_between_the_last_word_and_the_end(machine) -> None:
+    """A client is not refused because processes of the job still end; the machine waits for them."""
+    delivered = machine().finished(**{"adapter.bin": b"1"})
+    paused = machine().finished("paused")
+    locks = [each.folder.take_lock() for each in (delivered, paused)]
+    delivered.start()
+    paused.start()
+
+    assert 200 == delivered.post("/v1/ack", {"manifest": delivered.manifest}).status
+    assert not delivered.job["tearing_down"]
+    os.close(locks[0])
+    assert "the client has the artifact" == ended(delivered)
+    threading.Timer(0.2, os.close, locks[1:]).start()
+    assert "cancelled" == paused.post("/v1/stop", {"action": "cancel"}).json["state"]
 
 
 def test_abandoned(machine) -> None:

@@ -85,7 +85,8 @@ def _backend() -> Any:
         import keyring.core
         from keyring.backends.chainer import ChainerBackend
     except ImportError:
-        raise NoStore("the keyring library is not installed", remedy="pip install 'peft-studio[keyring]'") from None
+        remedy = f"pip install 'peft-studio[keyring]'; or else {CHOICES}"
+        raise NoStore("the keyring library is not installed", remedy=remedy) from None
     chosen: Any = keyring.get_keyring()
     if isinstance(chosen, ChainerBackend):
         chosen = next(iter(chosen.backends))

@@ -158,6 +158,7 @@ class Fleet(Table[Pod]):
             self.provisioning_seconds, self.starting_seconds = PENDING_SECONDS
             self.starts_without_gpus = False
         for pod in pods:
+            pod.is_deleted = True
             self._end(pod)
         for pod in pods:
             self._wait_for(pod)

@@ -22,11 +22,12 @@ from peft_studio_runpod.sandbox import RunpodSandbox
 pytestmark = pytest.mark.slow
 
 GPU = "NVIDIA GeForce RTX 4090"
-#: How pip, uv and npm say that there is no network.
+#: How pip, uv and npm say that there is no network, or one whose certificates they do not trust.
 UNREACHABLE = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|Temporary failure in name resolution"
     r"|NameResolutionError|Name or service not known"
     r"|NewConnectionError|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused"
+    r"|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|CERTIFICATE_VERIFY_FAILED"
 )
 
 

@@ -59,8 +59,10 @@ def test(session: nox.Session) -> None:
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine.
-    # Many tests wait, for a process or a clock: one more at a time than there are cores keeps the cores busy.
-    side_by_side = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
+    # Many tests wait, for a process or a clock: one more at a time than there are cores keeps the cores busy. Each may
+    # train, in a process with torch: the memory of a large machine is not asked for.
+    at_once = min(os.cpu_count() or 1, 4) + 1
+    side_by_side = ["-n", str(at_once), "--dist", "loadfile", "--no-loadscope-reorder"]
     arguments = session.posargs or side_by_side
     session.run("pytest", *arguments, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
 

@@ -69,15 +69,21 @@ def test_every_name_gives_clean_code(tmp_path, name, display_name):
     check("ruff", "format", "--check", "--no-cache", cwd=tmp_path / "project")
 
 
+@pytest.fixture(scope="module")
+def mypy_cache(tmp_path_factory) -> Path:
+    """What mypy knows of the libraries, which are the same for all projects."""
+    return tmp_path_factory.mktemp("mypy")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "features", [("training",), ("registry",), ("inference",), ("tracking",), FEATURES], ids="+".join
 )
-def test_types_are_right(tmp_path, features):
+def test_types_are_right(tmp_path, mypy_cache, features):
     """The strict rules of mypy, as the project itself asks for it."""
     render("acme", tmp_path / "project", features=features)
 
-    check("mypy", "--python-executable", sys.executable, "--cache-dir", tmp_path / "cache", cwd=tmp_path / "project")
+    check("mypy", "--python-executable", sys.executable, "--cache-dir", mypy_cache, cwd=tmp_path / "project")
 
 
 def test_manifest_and_metadata_say_what_was_chosen(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -29,6 +29,9 @@ class PlatformConnector(ABC):
     supports_inference: ClassVar[bool] = False
     supports_registry: ClassVar[bool] = False
     supports_tracking: ClassVar[bool] = False
+
+    #: True when a job's machine stays, and costs, until `end_rental`: whoever has the results ends it.
+    rents_machines: ClassVar[bool] = False
 
     @abstractmethod
     async def connect(self, credentials: Mapping[str, str]) -> bool:
@@ -64,6 +67,14 @@ class PlatformConnector(ABC):
         asked for again.
         """
         self._refuse("training", "run jobs")
+
+    async def feed_job(self, job_id: str, config: TrainingConfig, tell: Callable[[str], None] | None = None) -> None:
+        """Bring to a job what it needs to begin, where the platform cannot: to the machine that was rented for it.
+
+        Called after the submission is in the ledger, and again by whoever follows a job that did not begin. `tell`
+        hears of the progress. Raises `ConnectionFailed` when it may be tried again, any other error when it is over.
+        """
+        self._refuse("training", "bring files to jobs")
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """Ask the platform. Raises `JobNotFound`, and `ConnectionFailed` when it cannot be asked."""

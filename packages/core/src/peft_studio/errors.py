@@ -46,6 +46,8 @@ class PeftStudioError(Exception):
         self.connector = connector
         #: What the platform's answers have said besides, as far as somebody listened.
         self.observed: Observed | None = None
+        #: The status of the HTTP answer that this was made of; None when it was none.
+        self.http_status: int | None = None
 
     def __str__(self) -> str:
         """The error as one sentence, without the remedy."""

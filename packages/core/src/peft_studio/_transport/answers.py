@@ -61,7 +61,9 @@ class AnswerReader:
         kind = answer.content_type or "no content type"
         words = _words_of_text(body) if body else "empty"
         what = f"{answer.request} answered {answer.status}, but not with {expected}"
-        return self.make_error(ConnectionFailed, what, why=self._one_line(f"{kind}: {words}"))
+        error = self.make_error(ConnectionFailed, what, why=self._one_line(f"{kind}: {words}"))
+        error.http_status = answer.status
+        return error
 
     async def body(self, answer: Answer) -> bytes:
         """All of it, up to a limit."""
@@ -94,7 +96,9 @@ class AnswerReader:
     def _error(self, answer: Answer, kind: type[PeftStudioError], body: bytes, **details: Any) -> PeftStudioError:
         words = self._one_line(_words(answer, body))
         what = f"{answer.request} answered {answer.status}"
-        return self.make_error(kind, what, why=words or _phrase(answer.status), **details)
+        error = self.make_error(kind, what, why=words or _phrase(answer.status), **details)
+        error.http_status = answer.status
+        return error
 
     def _one_line(self, text: str) -> str:
         """Masked before it is cut, so that no half of a secret remains."""

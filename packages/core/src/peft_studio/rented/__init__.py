@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from peft_studio.rented.connector import Limits, RentedMachineConnector
 from peft_studio.rented.inputs import Input, inputs_of
+from peft_studio.rented.machine import Launch, Machine, MachineState, Offer
+from peft_studio.rented.script import bootstrap_script
 from peft_studio.rented.worker import Worker, WorkerState
 
-__all__ = ["Input", "Worker", "WorkerState", "inputs_of"]
+__all__ = [
+    "Input",
+    "Launch",
+    "Limits",
+    "Machine",
+    "MachineState",
+    "Offer",
+    "RentedMachineConnector",
+    "Worker",
+    "WorkerState",
+    "bootstrap_script",
+    "inputs_of",
+]

@@ -40,6 +40,8 @@ class WorkerState:
     """What the worker says of its job."""
 
     status: JobStatus
+    #: False until the job was brought to it.
+    has_job: bool
     reason: str | None
     resumable: bool
     last_sequence: int
@@ -209,6 +211,7 @@ def _put_verified(arriving: Path, destination: Path) -> None:
 def _state(document: Any) -> WorkerState:
     return WorkerState(
         status=JobStatus(document["state"]),
+        has_job=document["has_job"],
         reason=document["reason"],
         resumable=document["resumable"],
         last_sequence=document["last_sequence"],

@@ -2,17 +2,12 @@
 
 A rented machine costs money until somebody ends it, so the worker that it runs looks after the machine as well: it
 serves the job's inputs, events and artifact to one client, keeps the limits of time and money, and tears the machine
-down when the client has everything, or has vanished. `bootstrap_script` is what a platform is told to run.
+down when the client has everything, or has vanished. `bootstrap_script` is what a platform is told to run; it lives in
+core, because whoever rents a machine has no worker installed.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
+from peft_studio.rented.script import bootstrap_script
 
-
-def bootstrap_script() -> str:
-    """The start command of a rented machine: a fixed POSIX shell script that reads its parameters from the environment.
-
-    The parameters are those of `peft-studio-worker serve`, and PEFT_STUDIO_WORKER_VERSION: the version to install.
-    """
-    return files(__name__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+__all__ = ["bootstrap_script"]

@@ -91,6 +91,7 @@ class Machine:
         return {
             "id": run.folder.id,
             "state": status.value,
+            "has_job": run.has_job,
             "reason": said.get("reason"),
             "resumable": bool(said.get("resumable", False)),
             "last_sequence": run.index.last_sequence,

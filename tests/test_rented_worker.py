@@ -133,8 +133,9 @@ async def test_a_job_goes_there_and_its_adapter_comes_home(machine, config, tmp_
         manifest = await worker.download(tmp_path / "adapter")
         await worker.acknowledge(manifest)
 
-    size = Path(config().dataset_path).stat().st_size
+    size = sum(each.size for each in inputs_of(config())[1])
     assert (size, size) == seen[-1]
+    assert sorted(seen) == seen
     assert list(range(1, len(events) + 1)) == [event.sequence for event in events]
     assert (JobStatus.COMPLETED, True) == (state.status, state.has_artifact)
     assert manifest == verify(tmp_path / "adapter") == verify(machine.folder / "ps-job" / "artifact")

@@ -265,4 +265,4 @@ def test_the_package_is_light() -> None:
     words = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
 
     assert int(words[0]) > 1000
-    assert not {"starlette", "uvicorn", "torch", "attrs"} & set(words)
+    assert not {"starlette", "uvicorn", "torch"} & set(words)

@@ -99,9 +99,15 @@ class Worker:
     async def start(
         self, config: TrainingConfig, inputs: Sequence[Input], *, created: datetime, tell: Progress | None = None
     ) -> None:
-        """Upload what is missing of the inputs, and let the job begin; once, however often it is called."""
+        """Upload what is missing of the inputs, and let the job begin; once, however often it is called.
+
+        `tell` hears how many bytes of all inputs are there.
+        """
+        done, total = 0, sum(each.size for each in inputs)
         for each in inputs:
-            await self.upload(each, tell)
+            before = done
+            await self.upload(each, tell and (lambda there, _: tell(before + there, total)))  # noqa: B023 -- called at once
+            done += each.size
         document = {
             "config": config.to_dict(),
             "inputs": [each.to_dict() for each in inputs],

@@ -21,7 +21,7 @@ from peft_studio.training_config import TrainingConfig
 from peft_studio_worker import __version__
 from peft_studio_worker.serving.downloads import Downloads
 from peft_studio_worker.serving.following import Events
-from peft_studio_worker.serving.inputs import DIGEST, SUFFIX
+from peft_studio_worker.serving.inputs import DIGEST, SUFFIX, is_place
 from peft_studio_worker.serving.job_run import Conflict
 from peft_studio_worker.serving.machine import Machine
 from peft_studio_worker.serving.problems import HEALTH, Gate, answer_crash, answer_http_exception, problem
@@ -31,6 +31,7 @@ from peft_studio_worker.serving.uploads import Uploads
 API: Final = 1
 #: Largest JSON body, bytes.
 MOST_JSON: Final = 1 << 20
+_INPUT_FIELDS: Final = ("sha256", "size", "suffix", "place")
 #: Fields that are the client's business: a rented machine has neither its folders nor its trackers.
 _CLIENTS_OWN: Final = ("output_dir", "provider", "resource_id", "experiment_tracker")
 
@@ -126,7 +127,10 @@ class Jobs:
     def _submit(self, job: dict[str, Any]) -> bool:
         if not self._machine.run.has_job:
             for each in job["inputs"]:
-                self._machine.inputs.name(each["sha256"], each["suffix"])
+                if "place" in each:
+                    self._machine.inputs.put_at(each["sha256"], each["place"])
+                else:
+                    self._machine.inputs.name(each["sha256"], each["suffix"])
         return self._machine.submit(job)
 
 
@@ -134,7 +138,7 @@ def read_job(body: dict[str, Any]) -> dict[str, Any]:
     """The job in a body, as it is kept. Raises `BadRequest` with every fault."""
     inputs = body.get("inputs")
     if not isinstance(inputs, list) or not all(map(_is_input, inputs)):
-        raise BadRequest(422, "inputs must be a list of objects with sha256, size and suffix")
+        raise BadRequest(422, "inputs must be a list of objects with sha256, size, and suffix or place")
     config = body.get("config")
     if not isinstance(config, dict):
         raise BadRequest(422, "config must be an object")
@@ -143,23 +147,29 @@ def read_job(body: dict[str, Any]) -> dict[str, Any]:
         wanted = TrainingConfig.from_dict(config)
     except InvalidConfig as error:
         raise BadRequest(422, str(error), tuple(str(each) for each in error.problems)) from error
-    names = [f"inputs/{each['sha256']}{each['suffix']}" for each in inputs]
+    names = [f"inputs/{each['place'] if 'place' in each else each['sha256'] + each['suffix']}" for each in inputs]
     if wanted.dataset_path not in names:
         raise BadRequest(422, "dataset_path must be one of the inputs: inputs/<sha256><suffix>")
+    model = wanted.base_model
+    if model.startswith("inputs/") and not any(name == model or name.startswith(f"{model}/") for name in names):
+        raise BadRequest(422, "base_model must be the place of an input, or the folder of several")
     return {
         "created": _created(body.get("created")),
         "hourly_rate": _rate(body.get("hourly_rate")),
         "config": wanted.to_dict(),
-        "inputs": [{name: each[name] for name in ("sha256", "size", "suffix")} for each in inputs],
+        "inputs": [{name: each[name] for name in _INPUT_FIELDS if name in each} for each in inputs],
     }
 
 
 def _is_input(item: Any) -> bool:
     if not isinstance(item, dict) or not isinstance(item.get("size"), int):
         return False
-    digest, suffix = item.get("sha256"), item.get("suffix")
-    texts = isinstance(digest, str) and isinstance(suffix, str)
-    return texts and bool(DIGEST.fullmatch(digest)) and bool(SUFFIX.fullmatch(suffix))  # type: ignore[arg-type]  # texts
+    digest, suffix, place = item.get("sha256"), item.get("suffix", ""), item.get("place")
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        return False
+    if place is not None:
+        return isinstance(place, str) and is_place(place)
+    return "suffix" in item and isinstance(suffix, str) and bool(SUFFIX.fullmatch(suffix))
 
 
 def _created(text: Any) -> str:

@@ -23,6 +23,13 @@ DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 SUFFIX: Final = re.compile(r"(\.[A-Za-z0-9]{1,16}){0,2}")
 
 
+def is_place(text: str) -> bool:
+    """True for a path that stays in the folder of the inputs and cannot be taken for one of its own files."""
+    parts = text.split("/")
+    is_inside = len(parts) > 1 and all(part not in ("", ".", "..") and part.isprintable() for part in parts)
+    return is_inside and len(text) <= 512 and "\\" not in text
+
+
 class OffsetConflict(Exception):
     """The body does not continue what is there, or another upload of the same file took over."""
 
@@ -69,6 +76,20 @@ class InputStore:
         if path is None:
             raise FileNotFoundError(digest)
         return path.rename(self._folder / f"{digest}{suffix}")
+
+    def put_at(self, digest: str, place: str) -> Path:
+        """Let a complete file stand at a place of its own too, such as in the folder of a model."""
+        path = self.find(digest)
+        if path is None:
+            raise FileNotFoundError(digest)
+        target = self._folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(path)
+        except OSError:  # some network mounts have no links
+            shutil.copyfile(path, target)
+        return target
 
     async def receive(self, digest: str, offset: int, length: int, body: AsyncIterator[bytes]) -> Progress:
         """Append a body. Raises `OffsetConflict`, `WrongContent` or `NoRoom`.

@@ -16,20 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from peft_studio.artifacts import MANIFEST_NAME, copy_verified, verify
 from peft_studio.breaker import Breakers
 from peft_studio.budget import Budget
 from peft_studio.errors import (
+    InvalidConfig,
     JobNotFound,
     PeftStudioError,
     PlatformError,
+    RateLimitError,
     UnsupportedCapability,
 )
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobEvent, JobStatus
+from peft_studio.paths import data_dir
+from peft_studio.session import ConnectorFault
 from peft_studio.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from peft_studio.manager import ConnectorManager
+    from peft_studio.reconcile.account import Ended
 
 #: Events are copied to the ledger in batches: one write to the disk for so many, or for so many seconds.
 BATCH = 500
@@ -56,11 +62,51 @@ class Jobs:
         self._ledger = ledger
         self._breakers = Breakers()
 
-    async def submit(self, connector: str, config: TrainingConfig) -> JobRecord:
-        """Start a job and return its record."""
+    async def submit(self, connector: str, config: TrainingConfig, *, feed: bool = True) -> JobRecord:
+        """Start a job and return its record; without `feed` the first `follow` brings it what it needs."""
         await self._manager.connect(connector)
-        platform_id = await self._manager.submit_job(connector, attrs.evolve(config, provider=connector))
-        return self._ledger.job(platform_id)
+        config = attrs.evolve(config, provider=connector)
+        job = self._ledger.job(await self._manager.submit_job(connector, config, feed=False))
+        return await self.feed(job.id) if feed else job
+
+    async def feed(self, id: str, tell: Callable[[str], None] | None = None) -> JobRecord:
+        """Bring to a job that has not begun what it needs, where its platform cannot; `tell` hears how it goes.
+
+        It may take minutes: a machine that was rented for the job comes up first. When that fails for good, the job is
+        failed and the machine ended. Raises `ConnectionFailed` when it may be tried again.
+        """
+        job = self._ledger.job(id)
+        if job.status is not JobStatus.PENDING or job.is_queued:
+            return job
+        platform_id, config = await self._reach(job), TrainingConfig.from_dict(job.config)
+        try:
+            await self._manager.feed_job(job.connector, platform_id, config, tell)
+        except UnsupportedCapability:
+            return job
+        except (RateLimitError, ConnectorFault):  # it may work the next time
+            raise
+        except (InvalidConfig, PlatformError, JobNotFound) as error:
+            self._ledger.record_lost(job.id, error.what if error.why is None else f"{error.what}: {error.why}")
+            await self.finish(job.id, is_empty=True)
+            raise
+        return self._ledger.job(job.id)
+
+    async def finish(self, id: str, *, has_adapter: bool = False, is_empty: bool = False) -> list[Ended]:
+        """End what was rented for a job that is over, after bringing home the rest of its log and its adapter.
+
+        The adapter goes to its output_dir, or to the data directory, unless the caller has it. Nothing is ended while
+        it cannot be saved. A job that `is_empty` never began. Where nothing is rented, or the job goes on, this does
+        nothing.
+        """
+        from peft_studio.reconcile.teardown import finish
+
+        job = self._ledger.job(id)
+        if not job.status.is_terminal or job.platform_id is None:
+            return []
+        await self._reach(job)
+        if not self._manager.rents_machines(job.connector):
+            return []
+        return await finish(self._manager, self._ledger, job, has_adapter=has_adapter, is_empty=is_empty)
 
     async def list_jobs(self) -> list[JobRecord]:
         """Every job, newest first; those that may still change are asked about.
@@ -85,17 +131,22 @@ class Jobs:
         return self._ledger.job(job.id)
 
     async def follow(self, id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
-        """Events after that sequence number: what is known, then what comes, until the job stops."""
+        """Events after that sequence number: what is known, then what comes, until the job stops.
+
+        While a machine is made ready for the job its start is told in log events with the number 0, which are not kept.
+        What was rented for the job is ended when the job is over and its adapter is home: see `finish`.
+        """
         job = self._ledger.job(id)
         known = self._ledger.last_sequence(job.id)
         for event in self._ledger.events(job.id, after):
             if event.sequence <= known:  # another viewer may be adding more at this moment
                 yield event
         if not job.status.is_terminal:
-            async with self._watched(job), aclosing(self._incoming(job, known)) as events:
+            async with self._watched(job), aclosing(self._living(job, known)) as events:
                 async for event in events:
-                    if event.sequence > after:
+                    if event.sequence > after or event.sequence == 0:
                         yield event
+            await self._settle(job)
 
     async def keep_within_budget(self, id: str) -> JobRecord:
         """One job, asked about; when its worker lets it pass max_cost or max_duration, it is cancelled."""
@@ -150,17 +201,29 @@ class Jobs:
         try:
             await self._manager.cancel_job(job.connector, platform_id)
         except JobNotFound as error:
-            self._ledger.record_lost(job.id, str(error))
+            self._record_gone(job.id, error)
         except UnsupportedCapability:
             self._ledger.settle(job.id, "cancel", "refused")
             raise
         else:
             await self._refresh(job)
+        await self.finish(job.id)
         return self._ledger.job(job.id)
 
     async def pause(self, id: str) -> JobRecord:
         """Stop a job at a checkpoint."""
-        return await self._command(id, "pause_job")
+        job = self._ledger.job(id)
+        await self._reach(job)
+        copying = []
+        if self._manager.rents_machines(job.connector):  # its machine will stand still, and tell nothing any more
+            copying.append(asyncio.create_task(self.drain(job.id)))
+        try:
+            return await self._command(job.id, "pause_job")
+        finally:
+            if copying:
+                await asyncio.wait(copying, timeout=PAUSED_SECONDS)
+                copying[0].cancel()
+                await asyncio.gather(*copying, return_exceptions=True)
 
     async def resume(self, id: str) -> JobRecord:
         """Let a stopped job go on."""
@@ -171,9 +234,71 @@ class Jobs:
         return metrics_of(await self.events(id))
 
     async def pull(self, id: str, destination: Path | str) -> Path:
-        """Bring the adapter to `destination`, verified. Raises `ArtifactNotFound` and `InvalidConfig`."""
+        """Bring the adapter to `destination`, verified, from here when it has come home before.
+
+        What was rented for the job is ended then. Raises `ArtifactNotFound` and `InvalidConfig`.
+        """
         job = await self.get(id)
+        kept = kept_adapter(job)
+        if kept is not None:
+            await asyncio.to_thread(copy_verified, kept, Path(destination))
+            return Path(destination)
+        path = await self._download(job, destination)
+        await self.finish(job.id, has_adapter=True)
+        return path
+
+    async def save(self, id: str, destination: Path) -> Path:
+        """As `pull`, always from the platform, and everything that was rented stays."""
+        return await self._download(self._ledger.job(id), destination)
+
+    async def _download(self, job: JobRecord, destination: Path | str) -> Path:
         return Path(await self._manager.download_artifact(job.connector, await self._reach(job), destination))
+
+    async def _living(self, job: JobRecord, known: int) -> AsyncGenerator[JobEvent]:
+        """How a job begins, then what it tells; a machine that has ended itself meanwhile took its job along."""
+        try:
+            async with aclosing(self._beginning(job)) as said:
+                async for event in said:
+                    yield event
+            async with aclosing(self._incoming(job, known)) as events:
+                async for event in events:
+                    yield event
+        except JobNotFound as error:
+            if not self._manager.rents_machines(job.connector):
+                raise
+            self._record_gone(job.id, error)
+
+    async def _beginning(self, job: JobRecord) -> AsyncGenerator[JobEvent]:
+        """Feed the job meanwhile, and tell how it goes."""
+        said: asyncio.Queue[str | None] = asyncio.Queue()
+        feeding = asyncio.create_task(self.feed(job.id, said.put_nowait))
+        feeding.add_done_callback(lambda _: said.put_nowait(None))
+        try:
+            while (line := await said.get()) is not None:
+                data = {"level": "info", "message": line, "source": "platform"}
+                yield JobEvent(sequence=0, time=self._ledger.clock(), type="log", data=data)
+            await feeding
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _settle(self, job: JobRecord) -> None:
+        """After a job has stopped: nothing rented goes on for nothing."""
+        if not self._manager.rents_machines(job.connector):
+            return
+        job = self._ledger.job(job.id)
+        if job.status is JobStatus.PAUSED:  # by a limit, or by its own machine
+            await self._manager.pause_job(job.connector, await self._reach(job))
+        for ended in await self.finish(job.id):
+            for problem in ended.problems:
+                _log.warning("job %s: %s", job.id, problem)
+
+    def _record_gone(self, id: str, error: JobNotFound) -> None:
+        """The platform does not have the job: so it was wished, or it is lost."""
+        if self._ledger.job(id).cancelling_since is None:
+            self._ledger.record_lost(id, str(error))
+        else:
+            self._ledger.record_reachable(id, JobStatus.CANCELLED)
 
     async def _incoming(self, job: JobRecord, after: int) -> AsyncGenerator[JobEvent]:
         """Ask the connector for what came after, and copy it; `after` is a number up to which the copy is whole."""
@@ -202,7 +327,7 @@ class Jobs:
                 await self._drain_paused(job.id)
             self._breakers.answered(job.connector)
         except JobNotFound as error:
-            self._ledger.record_lost(job.id, str(error))
+            self._record_gone(job.id, error)
             self._breakers.answered(job.connector)
         except PeftStudioError as error:  # whatever keeps one job's platform from answering, the others are told of
             self._ledger.record_unreachable(job.id)
@@ -286,3 +411,21 @@ def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:
         if event.type in ("step", "eval"):
             rows[event.type, event.data["step"]] = {"type": event.type, "time": event.time, **event.data}
     return [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0] == "eval"))]
+
+
+def home_of(job: JobRecord) -> Path:
+    """Where a job's adapter belongs: its output_dir, or a folder of the data directory."""
+    chosen = job.config.get("output_dir")
+    return data_dir() / "adapters" / job.id if chosen is None else Path(chosen).expanduser().absolute()
+
+
+def kept_adapter(job: JobRecord) -> Path | None:
+    """The adapter of a completed job where `finish` has put it, whole; None when it is not there."""
+    folder = home_of(job)
+    if job.status is not JobStatus.COMPLETED or not (folder / MANIFEST_NAME).is_file():
+        return None
+    try:
+        verify(folder)
+    except InvalidConfig:  # the user has changed it: the platform may still have it as it was
+        return None
+    return folder

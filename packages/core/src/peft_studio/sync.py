@@ -6,7 +6,7 @@ Made by packages/core/make_sync.py from `ConnectorManager` and `Jobs`; do not ed
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from peft_studio.jobs import Jobs
     from peft_studio.ledger import JobRecord
     from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource
+    from peft_studio.reconcile.account import Ended
     from peft_studio.records import ConnectorRecord
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.training_config import TrainingConfig
@@ -108,6 +109,10 @@ class SyncConnectorManager:
     def get_connector(self, name: str) -> PlatformConnector:
         """The connected instance itself. Raises `ConnectionFailed` when there is none."""
         return self._manager.get_connector(name)
+
+    def rents_machines(self, name: str) -> bool:
+        """True when what was rented for a job of this connector stays, and costs, until `end_rental`."""
+        return self._manager.rents_machines(name)
 
     def connectors_with_credentials(self) -> list[str]:
         """Connectors whose required credentials are all to be found, by name; there are some that require none."""
@@ -243,15 +248,25 @@ class SyncConnectorManager:
         """
         self._loop.run(self._manager.validate_config(name, config))
 
-    def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None) -> str:
+    def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None, feed: bool = True) -> str:
         """Start a job and return the platform's id of it.
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
         `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag. Programs that
-        submit to one account do so one after the other.
+        submit to one account do so one after the other. A job on a machine that is rented for it is fed as well, which
+        takes until the machine is up; without `feed` that is left to a later `feed_job`.
         """
-        return self._loop.run(self._manager.submit_job(name, config, tag=tag))
+        return self._loop.run(self._manager.submit_job(name, config, tag=tag, feed=feed))
+
+    def feed_job(
+        self, name: str, job_id: str, config: TrainingConfig, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Bring to a job what it needs to begin, where its connector has to; again is fine. `tell` hears how it goes.
+
+        Raises `ConnectionFailed` when it may be tried again, `UnsupportedCapability` where there is nothing to bring.
+        """
+        self._loop.run(self._manager.feed_job(name, job_id, config, tell))
 
     def is_buying(self, name: str) -> bool:
         """True while a program submits to the account that `name` is connected to; False where nothing is bought."""
@@ -289,9 +304,26 @@ class SyncJobs:
         self._jobs = jobs
         self._loop = loop
 
-    def submit(self, connector: str, config: TrainingConfig) -> JobRecord:
-        """Start a job and return its record."""
-        return self._loop.run(self._jobs.submit(connector, config))
+    def submit(self, connector: str, config: TrainingConfig, *, feed: bool = True) -> JobRecord:
+        """Start a job and return its record; without `feed` the first `follow` brings it what it needs."""
+        return self._loop.run(self._jobs.submit(connector, config, feed=feed))
+
+    def feed(self, id: str, tell: Callable[[str], None] | None = None) -> JobRecord:
+        """Bring to a job that has not begun what it needs, where its platform cannot; `tell` hears how it goes.
+
+        It may take minutes: a machine that was rented for the job comes up first. When that fails for good, the job is
+        failed and the machine ended. Raises `ConnectionFailed` when it may be tried again.
+        """
+        return self._loop.run(self._jobs.feed(id, tell))
+
+    def finish(self, id: str, *, has_adapter: bool = False, is_empty: bool = False) -> list[Ended]:
+        """End what was rented for a job that is over, after bringing home the rest of its log and its adapter.
+
+        The adapter goes to its output_dir, or to the data directory, unless the caller has it. Nothing is ended while
+        it cannot be saved. A job that `is_empty` never began. Where nothing is rented, or the job goes on, this does
+        nothing.
+        """
+        return self._loop.run(self._jobs.finish(id, has_adapter=has_adapter, is_empty=is_empty))
 
     def list_jobs(self) -> list[JobRecord]:
         """Every job, newest first; those that may still change are asked about.
@@ -305,7 +337,11 @@ class SyncJobs:
         return self._loop.run(self._jobs.get(id))
 
     def follow(self, id: str, after: int = 0) -> Generator[JobEvent]:
-        """Events after that sequence number: what is known, then what comes, until the job stops."""
+        """Events after that sequence number: what is known, then what comes, until the job stops.
+
+        While a machine is made ready for the job its start is told in log events with the number 0, which are not kept.
+        What was rented for the job is ended when the job is over and its adapter is home: see `finish`.
+        """
         return self._loop.iterate(self._jobs.follow(id, after))
 
     def keep_within_budget(self, id: str) -> JobRecord:
@@ -352,5 +388,12 @@ class SyncJobs:
         return self._loop.run(self._jobs.metrics(id))
 
     def pull(self, id: str, destination: Path | str) -> Path:
-        """Bring the adapter to `destination`, verified. Raises `ArtifactNotFound` and `InvalidConfig`."""
+        """Bring the adapter to `destination`, verified, from here when it has come home before.
+
+        What was rented for the job is ended then. Raises `ArtifactNotFound` and `InvalidConfig`.
+        """
         return self._loop.run(self._jobs.pull(id, destination))
+
+    def save(self, id: str, destination: Path) -> Path:
+        """As `pull`, always from the platform, and everything that was rented stays."""
+        return self._loop.run(self._jobs.save(id, destination))

@@ -91,6 +91,10 @@ class Connections:
         """The connected instance itself. Raises `ConnectionFailed` when there is none."""
         return self._opened(name).connector
 
+    def rents_machines(self, name: str) -> bool:
+        """True when what was rented for a job of this connector stays, and costs, until `end_rental`."""
+        return bool(getattr(self._opened(name).connector, "rents_machines", False))
+
     def connectors_with_credentials(self) -> list[str]:
         """Connectors whose required credentials are all to be found, by name; there are some that require none."""
         return [record.name for record in self.registry.list() if self._has_credentials(record.name)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
@@ -12,6 +12,7 @@ from peft_studio._calls.connections import Connections
 from peft_studio.errors import InvalidConfig, PeftStudioError
 from peft_studio.hooks import Outcome
 from peft_studio.models import Problem
+from peft_studio.redaction import mask
 from peft_studio.registry import ConnectorRegistry
 from peft_studio.session import is_refusal
 from peft_studio.training_config import TrainingConfig
@@ -54,19 +55,21 @@ class Submission(Connections):
         await asyncio.to_thread(self._review, name, config)
         await session.validate(config)
 
-    async def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None) -> str:
+    async def submit_job(self, name: str, config: TrainingConfig, *, tag: str | None = None, feed: bool = True) -> str:
         """Start a job and return the platform's id of it.
 
         The intent is in the ledger before the platform is called, under the tag that the connector gives to whatever it
         creates. It is settled by an id or by a refusal; a lost answer leaves it open, because the job may exist.
         `tag` is that of a submission that waited in the ledger's queue; any other one gets a new tag. Programs that
-        submit to one account do so one after the other.
+        submit to one account do so one after the other. A job on a machine that is rented for it is fed as well, which
+        takes until the machine is up; without `feed` that is left to a later `feed_job`.
         """
         session = self._session(name)
         await self.validate_config(name, config)
         ledger = self._ledger()
         if ledger is None:
-            return str(await session.ask("submit_job", str, config=config))
+            platform_id = str(await session.ask("submit_job", str, config=config))
+            return await self._fed(name, platform_id, config) if feed else platform_id
         tag = ledger.new_tag(config) if tag is None else tag
         config = attrs.evolve(config, tag=tag)
         async with self._accounts.buying(name):
@@ -78,7 +81,17 @@ class Submission(Connections):
                     ledger.record_refused(tag, str(error))
                 raise
             ledger.record_submitted(tag, platform_id)
-        return platform_id
+        return await self._fed(name, platform_id, config) if feed else platform_id
+
+    async def feed_job(
+        self, name: str, job_id: str, config: TrainingConfig, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Bring to a job what it needs to begin, where its connector has to; again is fine. `tell` hears how it goes.
+
+        Raises `ConnectionFailed` when it may be tried again, `UnsupportedCapability` where there is nothing to bring.
+        """
+        heard = None if tell is None else lambda line: tell(mask(str(line)))
+        await self._session(name).call("feed_job", job_id=job_id, config=config, tell=heard)
 
     def is_buying(self, name: str) -> bool:
         """True while a program submits to the account that `name` is connected to; False where nothing is bought."""
@@ -100,6 +113,16 @@ class Submission(Connections):
             if self._own_ledger is not None:
                 self._own_ledger.close()
                 self._own_ledger = None
+
+    async def _fed(self, name: str, job_id: str, config: TrainingConfig) -> str:
+        """The id, when the job has what it needs. What goes wrong says that the job is there all the same."""
+        if self._session(name).offers("feed_job"):
+            try:
+                await self.feed_job(name, job_id, config)
+            except PeftStudioError as error:
+                error.add_note(f"{name} has the job as {job_id}: feed_job goes on with it, cancel_job ends it")
+                raise
+        return job_id
 
     def _ledger(self) -> SubmissionLedger | None:
         if self._chosen_ledger is not None:

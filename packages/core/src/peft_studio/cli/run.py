@@ -16,6 +16,7 @@ from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
+from peft_studio.jobs import home_of
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
 from peft_studio.queue.deferred import Deferred
@@ -98,6 +99,7 @@ class Run:
             return self._dry_run()
         job = asyncio.run(self._submit())
         if detach:
+            asyncio.run(_feed(self._desk, job))
             return self._tell_detached(job)
         return watch(self._desk, job, as_json=self._as_json)
 
@@ -105,8 +107,9 @@ class Run:
         async with self._desk.manager() as manager:
             await self._check_output(manager)
             if self._desk.is_throwaway:
-                return await manager.jobs.submit(self._connector, self._config)
-            return await Deferred(manager, self._desk.ledger).submit(self._connector, self._config, self._limits)
+                return await manager.jobs.submit(self._connector, self._config, feed=False)
+            deferred = Deferred(manager, self._desk.ledger)
+            return await deferred.submit(self._connector, self._config, self._limits, feed=False)
 
     async def _check_output(self, manager: ConnectorManager) -> None:
         """Refuse a folder that is not empty now, rather than after a job that cost money."""
@@ -177,13 +180,26 @@ async def _follow(desk: Desk, job: JobRecord, view: View, after: int) -> None:
             view.show(event)
 
 
-async def _bring_home(desk: Desk, job: JobRecord) -> None:
-    """Download the adapter of a completed job to its output_dir, unless the platform has put it there itself."""
-    folder = _output(job)
-    if job.status is not JobStatus.COMPLETED or folder is None or _is_filled(folder):
-        return
+async def _feed(desk: Desk, job: JobRecord) -> None:
+    """Before it may be let go: bring to the job what it needs, and say how that goes."""
     async with desk.manager() as manager:
-        await manager.jobs.pull(job.id, folder)
+        await manager.jobs.feed(job.id, lambda line: click.echo(line, err=True))
+
+
+async def _bring_home(desk: Desk, job: JobRecord) -> None:
+    """Download the adapter of a completed job to its output_dir, unless the platform has put it there itself.
+
+    Then nothing that was rented may be left.
+    """
+    folder = _output(job)
+    async with desk.manager() as manager:
+        if job.status is JobStatus.COMPLETED and folder is not None and not _is_filled(folder):
+            await manager.jobs.pull(job.id, folder)
+        for ended in await manager.jobs.finish(job.id):
+            for problem in ended.problems:
+                click.echo(f"{click.style('Warning:', fg='yellow')} {problem}", err=True)
+            if not ended.is_gone:
+                click.echo(f"  try: peft-studio reconcile {job.connector} --destroy", err=True)
 
 
 async def _cancel(desk: Desk, job: JobRecord) -> None:
@@ -212,8 +228,8 @@ def _ask(job: JobRecord, *, may_detach: bool) -> str:
 
 def finish(desk: Desk, job: JobRecord, *, as_json: bool) -> int:
     """Tell how it ended, and where the adapter is."""
-    folder = _output(job)
-    adapter = folder if job.status is JobStatus.COMPLETED and folder is not None and _is_filled(folder) else None
+    folder = home_of(job)
+    adapter = folder if job.status is JobStatus.COMPLETED and _is_filled(folder) else None
     if as_json:
         print_json(
             {"id": job.id, "connector": job.connector, "status": job.status, "reason": job.reason, "adapter": adapter}

@@ -59,7 +59,7 @@ class LineView:
 
     def show(self, event: JobEvent) -> None:
         """Print the event's line, if it has one."""
-        self.last_sequence = event.sequence
+        self.last_sequence = max(self.last_sequence, event.sequence)
         line = self._lines.line(event)
         if line is not None:
             click.echo(line, err=self._to_stderr)
@@ -100,9 +100,11 @@ class LiveView:
 
     def take_in(self, event: JobEvent) -> str | None:
         """Remember what the picture needs; returns the event as a line."""
-        self.last_sequence = event.sequence
+        self.last_sequence = max(self.last_sequence, event.sequence)
         line = self._lines.line(event)
         match event.type:
+            case "log" if event.data.get("source") == "platform":
+                self._doing = line or ""
             case "step":
                 self._step = dict(event.data)
                 self._losses.append(event.data["loss"])

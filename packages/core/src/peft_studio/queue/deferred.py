@@ -39,8 +39,10 @@ class Deferred:
     ledger: Ledger
     open_queue: Callable[[], Queue] = Queue
 
-    async def submit(self, connector: str, config: TrainingConfig, limits: Limits | None = None) -> JobRecord:
-        """Start a job; raises `Queued` when there is no connection, before anything was asked for.
+    async def submit(
+        self, connector: str, config: TrainingConfig, limits: Limits | None = None, *, feed: bool = True
+    ) -> JobRecord:
+        """Start a job, as `Jobs.submit`; raises `Queued` when there is no connection, before anything was asked for.
 
         A connection that is lost later leaves the submission to `reconcile`: it may have arrived, so it is not queued.
         """
@@ -53,7 +55,7 @@ class Deferred:
         twin = self._twin(connector, config)
         if twin is not None:
             return await self._submit_queued(twin)
-        return await self.manager.jobs.submit(connector, config)
+        return await self.manager.jobs.submit(connector, config, feed=feed)
 
     async def cancel(self, id: str) -> JobRecord:
         """Stop a job for good; raises `Queued` when the platform cannot be asked."""

@@ -40,7 +40,7 @@ async def submit_job(attempt: Attempt) -> Any:
     attempt.ledger.record_queued(tag, attempt.connector, config)
     job = attempt.ledger.job(tag)
     if job.platform_id is not None:
-        return job.platform_id
+        return (await attempt.manager.jobs.feed(job.id)).platform_id
     if job.status is JobStatus.FAILED and job.reason == DENIED and attempt.ledger.record_requeued(tag):
         job = attempt.ledger.job(tag)
     if job.status.is_terminal:
@@ -48,9 +48,10 @@ async def submit_job(attempt: Attempt) -> Any:
     if not job.is_queued:
         found = await _look_for(attempt, job)
         if found is not None:
-            return found
+            return (await attempt.manager.jobs.feed(job.id)).platform_id
     await _ask_where_it_matters(attempt, config)
-    return await attempt.manager.submit_job(attempt.connector, config, tag=tag)
+    await attempt.manager.submit_job(attempt.connector, config, tag=tag, feed=False)
+    return (await attempt.manager.jobs.feed(tag)).platform_id
 
 
 async def _look_for(attempt: Attempt, job: JobRecord) -> str | None:

@@ -7,10 +7,12 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from attrs import frozen
+
 from peft_studio.errors import ArtifactNotFound, PeftStudioError
+from peft_studio.jobs import home_of
 from peft_studio.ledger import Intent, JobRecord, Ledger
-from peft_studio.models import JobStatus
-from peft_studio.paths import data_dir
+from peft_studio.models import JobStatus, Rental
 from peft_studio.reconcile.account import Ended, Living
 
 if TYPE_CHECKING:
@@ -21,18 +23,56 @@ LOG_TIME: Final = 30.0
 ARTIFACT_TIME: Final = 300.0
 
 
+@frozen
+class Drained:
+    """What was brought home of a job before its end."""
+
+    #: Where the adapter is now.
+    saved: Path | None = None
+    problems: tuple[str, ...] = ()
+    #: True when there was an adapter, or may have been, that did not arrive.
+    has_lost_adapter: bool = False
+
+
 async def end(manager: ConnectorManager, ledger: Ledger, orphan: Living) -> Ended:
     """End one orphan. The intent is in the ledger first; it is settled when the platform's list lacks the rental."""
     assert orphan.job is not None, "only what belongs to a job of ours is ever ended"
-    job, target = ledger.job(orphan.job), orphan.rental.id
-    saved, problems = await _drain(manager, job) if _holds_results(orphan, job) else (None, [])
+    job = ledger.job(orphan.job)
+    drained = await _drain(manager, job, ARTIFACT_TIME) if _holds_results(orphan.rental, job) else Drained()
+    return await _end(manager, ledger, job, orphan.rental.id, drained)
+
+
+async def finish(
+    manager: ConnectorManager, ledger: Ledger, job: JobRecord, *, has_adapter: bool, is_empty: bool
+) -> list[Ended]:
+    """End everything that was rented for a job that is over; nothing while its adapter cannot be saved.
+
+    A failed job loses its checkpoints with its machine, and cannot be resumed any more.
+    """
+    rentals = await manager.list_rentals(job.connector)
+    ended = []
+    for rental in (each for each in rentals if job.id == each.tag or job.platform_id == each.id):
+        holds_results = not is_empty and _holds_results(rental, job)
+        drained = await _drain(manager, job, None, with_adapter=not has_adapter) if holds_results else Drained()
+        if drained.has_lost_adapter:
+            problem = f"{rental.id} is kept, and costs, until the adapter is fetched"
+            ended.append(Ended(rental_id=rental.id, is_gone=False, problems=(*drained.problems, problem)))
+            continue
+        ended.append(await _end(manager, ledger, job, rental.id, drained))
+    if job.status is JobStatus.FAILED and ended:
+        ledger.record_lost(job.id, job.reason or "it failed")
+    return ended
+
+
+async def _end(manager: ConnectorManager, ledger: Ledger, job: JobRecord, target: str, drained: Drained) -> Ended:
+    problems = list(drained.problems)
     ledger.begin(job.id, "teardown", target=target)
     try:
         is_gone = await _end_and_look(manager, ledger, job, target)
     except PeftStudioError as error:
         is_gone = False
         problems.append(f"{target} may still be there: {error}")
-    return Ended(rental_id=target, is_gone=is_gone, saved=saved, problems=tuple(problems))
+    return Ended(rental_id=target, is_gone=is_gone, saved=drained.saved, problems=tuple(problems))
 
 
 async def go_on_ending(manager: ConnectorManager, ledger: Ledger, intent: Intent) -> bool:
@@ -49,38 +89,32 @@ async def _end_and_look(manager: ConnectorManager, ledger: Ledger, job: JobRecor
     return is_gone
 
 
-def _holds_results(orphan: Living, job: JobRecord) -> bool:
+def _holds_results(rental: Rental, job: JobRecord) -> bool:
     """True unless it is a second job under the same tag: what the platform calls this job is another one then."""
-    return orphan.rental.kind != "job" or orphan.rental.id == job.platform_id
+    return rental.kind != "job" or rental.id == job.platform_id
 
 
-async def _drain(manager: ConnectorManager, job: JobRecord) -> tuple[Path | None, list[str]]:
+async def _drain(
+    manager: ConnectorManager, job: JobRecord, seconds: float | None, *, with_adapter: bool = True
+) -> Drained:
     """Copy the rest of the log, and the adapter unless the user has it. What fails is told and stops nothing."""
-    problems: list[str] = []
     if job.platform_id is None:
-        return None, problems
-    await _try("the log", manager.jobs.drain(job.id), LOG_TIME, problems)
-    folder = _free_folder(job)
-    if job.status is not JobStatus.COMPLETED or folder is None:
-        return None, problems
-    return await _try("the adapter", manager.jobs.pull(job.id, folder), ARTIFACT_TIME, problems), problems
-
-
-async def _try(what: str, work: Awaitable[Path | None], seconds: float, problems: list[str]) -> Path | None:
-    try:
-        return await asyncio.wait_for(work, seconds)
-    except ArtifactNotFound:
-        return None
-    except PeftStudioError as error:
-        problems.append(f"{what} was not saved: {error}")
-    except TimeoutError:
-        problems.append(f"{what} was not saved within {seconds:g} s")
-    return None
-
-
-def _free_folder(job: JobRecord) -> Path | None:
-    """Where the adapter belongs: its output_dir, or the data directory; None when it is there already."""
-    chosen = job.config.get("output_dir")
-    folder = data_dir() / "adapters" / job.id if chosen is None else Path(chosen).expanduser().absolute()
+        return Drained()
+    log = await _try("the log", manager.jobs.drain(job.id), LOG_TIME)
+    folder = home_of(job)
     is_filled = folder.is_dir() and any(folder.iterdir())
-    return None if is_filled else folder
+    if job.status is not JobStatus.COMPLETED or is_filled or not with_adapter:
+        return log
+    adapter = await _try("the adapter", manager.jobs.save(job.id, folder), seconds)
+    return Drained(adapter.saved, (*log.problems, *adapter.problems), has_lost_adapter=bool(adapter.problems))
+
+
+async def _try(what: str, work: Awaitable[Path | None], seconds: float | None) -> Drained:
+    try:
+        return Drained(await asyncio.wait_for(work, seconds))
+    except ArtifactNotFound:
+        return Drained()
+    except PeftStudioError as error:
+        return Drained(problems=(f"{what} was not saved: {error}",))
+    except TimeoutError:
+        return Drained(problems=(f"{what} was not saved within {seconds:g} s",))

@@ -191,7 +191,8 @@ class RentedMachineConnector(TrainingConnector):
         """Stop the job with a checkpoint, then the machine: what the mount holds stays."""
         machine = await self._running(job_id)
         async with self.worker_of(machine) as worker:
-            await worker.stop("pause")
+            if (await worker.state()).status is not JobStatus.PAUSED:
+                await worker.stop("pause")
             state = await _until(worker, lambda status: status is not JobStatus.RUNNING)
         if state.status is not JobStatus.PAUSED:
             return False
@@ -208,7 +209,8 @@ class RentedMachineConnector(TrainingConnector):
         async with self.worker_of(machine) as worker:
             if (await worker.state()).status is not JobStatus.RUNNING:
                 await worker.resume()
-        return True
+            state = await _until(worker, lambda status: status not in (JobStatus.PAUSED, JobStatus.PENDING))
+        return state.status is not JobStatus.PAUSED
 
     async def stream_logs(self, job_id: str) -> AsyncIterator[str]:
         """What the platform shows until the worker speaks, then the job's own log."""

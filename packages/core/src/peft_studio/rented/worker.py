@@ -135,16 +135,17 @@ class Worker:
         return _state(await self._transport.get("job"))
 
     async def events(self, after: int = 0) -> AsyncGenerator[JobEvent]:
-        """The event log after that sequence number, as it grows, until the job is over."""
-        is_over = False
+        """The event log after that sequence number, as it grows, until the job is over or paused."""
+        is_over = is_paused = False
         while not is_over:
             query = {"after": after, "wait": WAIT}
             answer = await self._transport.get("events", query=query)
             for document in answer["events"]:
                 event = _event(document)
                 after = event.sequence
+                is_paused = event.data.get("status") == JobStatus.PAUSED if event.type == "state" else is_paused
                 yield event
-            is_over = answer["is_over"] and after >= answer["last"]
+            is_over = (answer["is_over"] or is_paused) and after >= answer["last"]
 
     async def stop(self, action: str) -> None:
         """Let the job "pause" at a checkpoint, or "cancel" it."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from peft_studio.artifacts import MANIFEST_NAME, copy_verified, verify
+from peft_studio.artifacts import copy_verified
 from peft_studio.breaker import Breakers
 from peft_studio.budget import Budget
 from peft_studio.errors import (
@@ -27,9 +27,10 @@ from peft_studio.errors import (
     RateLimitError,
     UnsupportedCapability,
 )
+from peft_studio.feeding import told
+from peft_studio.homes import kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobEvent, JobStatus
-from peft_studio.paths import data_dir
 from peft_studio.session import ConnectorFault
 from peft_studio.training_config import TrainingConfig
 
@@ -257,7 +258,8 @@ class Jobs:
     async def _living(self, job: JobRecord, known: int) -> AsyncGenerator[JobEvent]:
         """How a job begins, then what it tells; a machine that has ended itself meanwhile took its job along."""
         try:
-            async with aclosing(self._beginning(job)) as said:
+            feeding = told(lambda tell: self.feed(job.id, tell), self._ledger.clock)
+            async with aclosing(feeding) as said:
                 async for event in said:
                     yield event
             async with aclosing(self._incoming(job, known)) as events:
@@ -267,20 +269,6 @@ class Jobs:
             if not self._manager.rents_machines(job.connector):
                 raise
             self._record_gone(job.id, error)
-
-    async def _beginning(self, job: JobRecord) -> AsyncGenerator[JobEvent]:
-        """Feed the job meanwhile, and tell how it goes."""
-        said: asyncio.Queue[str | None] = asyncio.Queue()
-        feeding = asyncio.create_task(self.feed(job.id, said.put_nowait))
-        feeding.add_done_callback(lambda _: said.put_nowait(None))
-        try:
-            while (line := await said.get()) is not None:
-                data = {"level": "info", "message": line, "source": "platform"}
-                yield JobEvent(sequence=0, time=self._ledger.clock(), type="log", data=data)
-            await feeding
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
 
     async def _settle(self, job: JobRecord) -> None:
         """After a job has stopped: nothing rented goes on for nothing."""
@@ -411,21 +399,3 @@ def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:
         if event.type in ("step", "eval"):
             rows[event.type, event.data["step"]] = {"type": event.type, "time": event.time, **event.data}
     return [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0] == "eval"))]
-
-
-def home_of(job: JobRecord) -> Path:
-    """Where a job's adapter belongs: its output_dir, or a folder of the data directory."""
-    chosen = job.config.get("output_dir")
-    return data_dir() / "adapters" / job.id if chosen is None else Path(chosen).expanduser().absolute()
-
-
-def kept_adapter(job: JobRecord) -> Path | None:
-    """The adapter of a completed job where `finish` has put it, whole; None when it is not there."""
-    folder = home_of(job)
-    if job.status is not JobStatus.COMPLETED or not (folder / MANIFEST_NAME).is_file():
-        return None
-    try:
-        verify(folder)
-    except InvalidConfig:  # the user has changed it: the platform may still have it as it was
-        return None
-    return folder

@@ -16,7 +16,7 @@ from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
-from peft_studio.jobs import home_of
+from peft_studio.homes import home_of
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
 from peft_studio.queue.deferred import Deferred

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from peft_studio.errors import ArtifactNotFound, PeftStudioError
-from peft_studio.jobs import home_of
+from peft_studio.homes import home_of
 from peft_studio.ledger import Intent, JobRecord, Ledger
 from peft_studio.models import JobStatus, Rental
 from peft_studio.reconcile.account import Ended, Living

@@ -170,7 +170,7 @@ def watch(desk: Desk, job: JobRecord, *, as_json: bool = False, after: int = 0) 
             asyncio.run(_cancel(desk, job))
             return finish(desk, desk.ledger.job(job.id), as_json=as_json)
         if answer == "detach":
-            click.echo(f"job {job.id} goes on; follow it: peft-studio jobs logs {job.id} --follow", err=True)
+            _let_go(desk, job)
             return INTERRUPTED
 
 
@@ -205,6 +205,18 @@ async def _bring_home(desk: Desk, job: JobRecord) -> None:
 async def _cancel(desk: Desk, job: JobRecord) -> None:
     async with desk.manager() as manager:
         await Deferred(manager, desk.ledger).cancel(job.id)
+
+
+def _let_go(desk: Desk, job: JobRecord) -> None:
+    """Leave a job to itself, once it has what it needs of this machine."""
+    follow = f"peft-studio jobs logs {job.id} --follow"
+    try:
+        if not desk.ledger.last_sequence(job.id):
+            asyncio.run(_feed(desk, job))
+    except KeyboardInterrupt:
+        click.echo(f"job {job.id} may still wait for its data; bring them there: {follow}", err=True)
+        return
+    click.echo(f"job {job.id} goes on; follow it: {follow}", err=True)
 
 
 def _ask(job: JobRecord, *, may_detach: bool) -> str:

@@ -128,7 +128,7 @@ def test_a_program_pipes_several_fields(studio: Any, key: str) -> None:
     done = piped(studio, json.dumps({"api_key": key}), "auth", "login", "acme", "--stdin", "--encrypted-file")
 
     assert "stored api_key of acme" in done.stdout
-    assert ["acme"] == [row["connector"] for row in studio.json("auth", "status")["fields"]]
+    assert ["acme"] == [row["connector"] for row in studio.json("auth", "status", "acme")["fields"]]
 
 
 @pytest.mark.parametrize(

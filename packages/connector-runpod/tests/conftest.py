@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
 from peft_studio_runpod.sandbox.container import processes_of
 from peft_studio_runpod.sandbox.pods import Pod
@@ -82,3 +85,26 @@ def eventually() -> Callable[..., Any]:
 def alive() -> Callable[[Pod], list[str]]:
     """The command lines of what is alive of a pod."""
     return lambda pod: [" ".join(process.cmdline()) for process in processes_of(pod.id)]
+
+
+@pytest.fixture
+async def connect(
+    sandbox: RunpodSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Awaitable[RunpodConnector]]]:
+    """Makes a connector that is connected to the sandbox, with settings of its own."""
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(tmp_path / "home"))
+    async with AsyncExitStack() as connected:
+
+        async def make(**settings: str) -> RunpodConnector:
+            connector = RunpodConnector()
+            connected.push_async_callback(connector.disconnect)
+            await connector.connect({**sandbox.credentials(), **settings})
+            return connector
+
+        yield make
+
+
+@pytest.fixture
+async def connector(connect: Callable[..., Awaitable[RunpodConnector]]) -> RunpodConnector:
+    """One with the default settings."""
+    return await connect()

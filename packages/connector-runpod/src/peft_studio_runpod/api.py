@@ -79,9 +79,10 @@ class RunpodApi:
 
     async def gpus_in_stock(self) -> list[Gpu]:
         """With what is free of them for such a pod; the stock of each cloud is a question of its own."""
+        wanted = {"count": self._settings.gpu_count, "minCudaVersion": self._settings.min_cuda}
         found: list[Gpu] = []
         for cloud in CLOUDS:
-            query = {"include": "AVAILABILITY", "product": "POD", "cloud": cloud, "count": self._settings.gpu_count}
+            query = {"include": "AVAILABILITY", "product": "POD", "cloud": cloud, **wanted}
             with _explained():
                 rows = _list(await self._rest.get("catalog", "gpus", query=query), "gpus")
             found += gpus_of(rows, [cloud])

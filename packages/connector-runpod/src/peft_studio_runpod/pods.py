@@ -129,7 +129,7 @@ def _inside(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def create_body(offer: Offer, launch: Launch, settings: Settings) -> dict[str, Any]:
     """POST /v2/pods. Raises `InvalidConfig` for what RunPod would refuse."""
     gpu: dict[str, Any] = {"id": offer.details["gpu"], "count": settings.gpu_count}  # without count: "sold out"
-    if settings.manufacturer == "NVIDIA" and settings.min_cuda:
+    if settings.min_cuda:
         gpu["minCudaVersion"] = settings.min_cuda
     body = {
         "name": launch.tag,

@@ -77,7 +77,9 @@ class Settings:
 
     @property
     def min_cuda(self) -> str | None:
-        """The CUDA that the image brings, as its name tells it (`cu1281`); a host's driver must be able to run it."""
+        """The CUDA that the image brings, as its name tells it (`cu1281`): a host's driver must be able to run it."""
+        if self.manufacturer != "NVIDIA":
+            return None
         named = re.search(r"cu(?:da)?(\d\d)\.?(\d)", self.image.rpartition("/")[2].lower())
         return None if named is None else f"{named[1]}.{named[2]}"
 

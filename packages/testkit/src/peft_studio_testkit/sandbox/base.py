@@ -130,14 +130,14 @@ class Sandbox(ABC):
             raise ValueError(f"job {job_id} is {job.status} and will not be {status} by itself")
         self.advance(left)
 
-    def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any]) -> Job:
+    def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
         script, self._next_script = self._next_script, None
-        if script is None and self.worker:
+        if script is None and self.worker and not is_held:
             from peft_studio_testkit.sandbox.worker_jobs import WorkerJob
 
             return WorkerJob(id, tag, received, self.clock.now(), self.folder / "jobs" / id)
         script = script or self._script()
-        return ScriptedJob(id, tag, received, self.clock, script, JobStatus.PENDING)
+        return ScriptedJob(id, tag, received, self.clock, script, JobStatus.PENDING, is_held=is_held)
 
     def _seed_job(
         self, id: str, tag: str | None, received: Mapping[str, Any], status: JobStatus, script: Mapping[str, Any]

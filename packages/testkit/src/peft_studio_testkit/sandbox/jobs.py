@@ -96,10 +96,21 @@ class Job(ABC):
 
 
 class ScriptedJob(Job):
-    """Goes as its script says, as the clock says. Nothing runs."""
+    """Goes as its script says, as the clock says. Nothing runs.
+
+    One that is held waits until it is begun, as the job of a machine does until somebody has brought it there.
+    """
 
     def __init__(
-        self, id: str, tag: str | None, received: Mapping[str, Any], clock: Clock, script: Script, status: JobStatus
+        self,
+        id: str,
+        tag: str | None,
+        received: Mapping[str, Any],
+        clock: Clock,
+        script: Script,
+        status: JobStatus,
+        *,
+        is_held: bool = False,
     ) -> None:
         super().__init__(id, tag, received, clock.now())
         self._clock = clock
@@ -108,7 +119,22 @@ class ScriptedJob(Job):
         self._stopped: JobStatus | None = status if status in (JobStatus.PAUSED, JobStatus.CANCELLED) else None
         #: Seconds of its life before `_since`, the moment from which it has been going on; None while it stands still.
         self._lived = self._seconds_before(status)
-        self._since = None if self._stopped else self.created
+        self._since = None if self._stopped or is_held else self.created
+
+    @property
+    def is_held(self) -> bool:
+        """True while it waits to be begun."""
+        with self._lock:
+            return self._stopped is None and self._since is None
+
+    def begin(self, received: Mapping[str, Any]) -> bool:
+        """Let a job that is held go, from now on, with what has arrived at last; False when it is not held."""
+        with self._lock:
+            if not self.is_held:
+                return False
+            self.received, self._since = dict(received), self._clock.now()
+        self._clock.ring()
+        return True
 
     @property
     def status(self) -> JobStatus:
@@ -170,7 +196,7 @@ class ScriptedJob(Job):
         with self._lock:
             if status is self.status:
                 return 0.0
-            if self._stopped is not None:
+            if self._stopped is not None or self._since is None:
                 return None
             end = JobStatus.FAILED if self._script.fails is not None else JobStatus.COMPLETED
             moments = {JobStatus.RUNNING: self._script.pending_seconds, end: self._script.total_seconds}
@@ -196,7 +222,7 @@ class JobTable(Table[Job]):
 
     prefix = "job"
 
-    def __init__(self, start: Callable[[str, str | None, Mapping[str, Any]], Job], seed: Callable[..., Job]) -> None:
+    def __init__(self, start: Callable[..., Job], seed: Callable[..., Job]) -> None:
         super().__init__()
         self._start = start
         self._seed = seed
@@ -208,10 +234,12 @@ class JobTable(Table[Job]):
         id: str | None = None,
         tag: str | None = None,
         status: JobStatus | None = None,
+        is_held: bool = False,
         **script: Any,
     ) -> Job:
         """Create a job, as a handler does with what arrived; it goes as `script` of the sandbox said.
 
+        One that `is_held` stays pending until its `begin` is called, with what arrives then.
         To seed one, give its `status` or its script (`lines`, `fails`, `files`, `pending_seconds`, `running_seconds`).
         """
         values = received or {}
@@ -219,7 +247,7 @@ class JobTable(Table[Job]):
         with self._lock:
             job_id = self._free_id(id)
             if status is None and not script:
-                job = self._start(job_id, tag, values)
+                job = self._start(job_id, tag, values, is_held=is_held)
             else:
                 job = self._seed(job_id, tag, values, status or JobStatus.PENDING, script)
             return self._put(job_id, job)

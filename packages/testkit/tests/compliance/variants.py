@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mutants import Mutant, body, edit
+from mutants.feeding import FEEDS
 from reference import Edit
 
 _MACHINES = '        return [read(Machine, item) async for item in self._transport.pages("v1", "machines")]\n'
@@ -82,6 +83,7 @@ VARIANTS = {
             ),
         ),
     ),
+    "fed-jobs": _variant("What a job needs is brought to it after the submission.", *FEEDS),
     "one-archive": _variant(
         "The artifact is one tar archive, whose checksum is in a header.",
         edit("sandbox.py", _ROUTE, '            Route("/v1/jobs/{id}/files/adapter.tar", self.job_archive),\n'),

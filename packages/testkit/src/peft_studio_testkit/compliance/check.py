@@ -27,6 +27,7 @@ GROUPS: Final = (
     "concurrency",
     "resources",
     "submission",
+    "feeding",
     "jobs",
     "rentals",
     "logs",

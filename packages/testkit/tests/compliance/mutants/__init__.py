@@ -25,6 +25,7 @@ GROUPS = (
     "concurrency",
     "resources",
     "submission",
+    "feeding",
     "jobs",
     "rentals",
     "logs",

@@ -241,8 +241,10 @@ async def _survives(subject: Subject, times: int) -> None:
 
 
 async def _is_read(subject: Subject) -> None:
-    """Wait until somebody has asked for the log, or could have."""
+    """Wait until somebody asks for the log from now on, or could have."""
     if subject.is_remote:
-        await settles(lambda: any(re.search(subject.http.log_stream, each.path) for each in subject.http.requests))
+        seen = len(subject.http.requests)
+        pattern = subject.http.log_stream
+        await settles(lambda: any(re.search(pattern, each.path) for each in subject.http.requests[seen:]))
     else:
         await asyncio.sleep(0.1)

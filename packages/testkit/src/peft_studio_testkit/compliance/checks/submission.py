@@ -40,8 +40,17 @@ _CHOSEN = {
 
 
 async def submit(subject: Subject, session: Session, **changes: Any) -> str:
-    """Submit a job that the platform accepts; its id."""
-    return str(await session.ask("submit_job", str, config=subject.sandbox.training_config(**changes)))
+    """Submit a job that the platform accepts, and bring to it what it needs, as the manager does; its id."""
+    config = subject.sandbox.training_config(**changes)
+    id = str(await session.ask("submit_job", str, config=config))
+    await feed(session, id, config)
+    return id
+
+
+async def feed(session: Session, id: str, config: TrainingConfig) -> None:
+    """Bring to a job what it needs to begin, where the platform cannot."""
+    if session.offers("feed_job"):
+        await session.call("feed_job", job_id=id, config=config)
 
 
 @check()

@@ -9,15 +9,18 @@ from typing import Final
 
 from attrs import evolve
 
+from peft_studio.models import JobStatus
 from peft_studio_runpod.sandbox.account import Account
 from peft_studio_runpod.sandbox.bill import DISK_RUNNING, DISK_STOPPED, Bill, Rates, disk_rate
 from peft_studio_runpod.sandbox.catalogue import Catalogue, Wish
 from peft_studio_runpod.sandbox.container import GRACE, Container, Setup
 from peft_studio_runpod.sandbox.log import PodLog
 from peft_studio_runpod.sandbox.pods import ACTIONS, Pod, PodSpec, PodStatus, new_id
+from peft_studio_runpod.sandbox.pretending import SEEDED_PLACE, Pretending
 from peft_studio_runpod.sandbox.problems import Refusal
 from peft_studio_runpod.sandbox.timeline import Timeline
 from peft_studio_runpod.sandbox.volumes import VolumeTable
+from peft_studio_testkit.sandbox import Job
 from peft_studio_testkit.sandbox.tables import Table
 
 #: What runs where neither the pod nor its image says what: RunPod's own images wait for somebody to log in.
@@ -31,13 +34,21 @@ class Fleet(Table[Pod]):
 
     prefix = "pod"
 
-    def __init__(self, catalogue: Catalogue, volumes: VolumeTable, account: Account, timeline: Timeline) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        volumes: VolumeTable,
+        account: Account,
+        timeline: Timeline,
+        pretending: Pretending,
+    ) -> None:
         super().__init__()
         #: The stock that pods take from.
         self.catalogue = catalogue
         self._volumes = volumes
         self._account = account
         self._timeline = timeline
+        self._pretending = pretending
         #: Where container disks and host storage lie; set when the sandbox starts.
         self.folder = Path()
         #: Address of the API, for the pods.
@@ -70,11 +81,19 @@ class Fleet(Table[Pod]):
             id=new_id(), spec=spec, place=place, timeline=self._timeline, log=PodLog(self._timeline), bill=Bill(),
             created=now, starting=starting, running=starting + self.starting_seconds, gpus=place.count,
         )  # fmt: skip
-        with self._lock:
-            self._put(pod.id, pod)
-            self._charge(pod)
-            self._boot(pod)
-        return pod
+        if self._pretending.takes(spec):
+            pod.starting = pod.running = now
+            self._pretending.rent(pod)
+        return self._add(pod)
+
+    def seed(self, job: Job, spec: PodSpec) -> None:
+        """The pod of a job that was there before anybody looked."""
+        now = self._timeline.clock.now()
+        pod = Pod(
+            id=job.id, spec=spec, place=SEEDED_PLACE, timeline=self._timeline, log=PodLog(self._timeline), bill=Bill(),
+            created=now, starting=now, running=now, gpus=1, job=job, is_stopped=job.status is JobStatus.PAUSED,
+        )  # fmt: skip
+        self._add(pod)
 
     def start_pod(self, pod: Pod) -> None:
         """Boot a stopped pod on its host; its GPUs may be somebody else's by now."""
@@ -133,6 +152,8 @@ class Fleet(Table[Pod]):
             with self._lock:
                 if pod.id not in self:
                     raise Refusal(404, "pod not found")
+                if not pod.may_end():
+                    return
                 del self[pod.id]
                 self.deleted[pod.id] = pod
             if not pod.is_stopped:
@@ -183,15 +204,25 @@ class Fleet(Table[Pod]):
 
     def _again(self, pod: Pod) -> None:
         pod.starting = self._timeline.clock.now()
-        pod.running = pod.starting + self.starting_seconds
+        pod.running = pod.starting + (0.0 if pod.pretends else self.starting_seconds)
         self._charge(pod)
         self._boot(pod)
+
+    def _add(self, pod: Pod) -> Pod:
+        with self._lock:
+            self._put(pod.id, pod)
+            self._charge(pod)
+            self._boot(pod)
+        return pod
 
     def _boot(self, pod: Pod) -> None:
         if pod.is_deleted or self._is_closed:
             return
         folder = self.folder / pod.id
         pod.log.add("system", f"create container {pod.spec.image}")
+        if pod.pretends:
+            self._pretending.serve(pod, self._environment(pod, {port: port for port in pod.spec.tcp_ports}), folder)
+            return
         setup = Setup(
             pod_id=pod.id,
             command=self._command(pod.spec),
@@ -252,6 +283,8 @@ class Fleet(Table[Pod]):
             self.catalogue.give_back(pod.place)
 
     def _end(self, pod: Pod) -> None:
+        if pod.worker is not None:
+            (pod.worker.end if pod.is_deleted else pod.worker.stop)()
         if pod.container is not None:
             pod.container.end(grace=0.0 if pod.is_deleted else GRACE)
 

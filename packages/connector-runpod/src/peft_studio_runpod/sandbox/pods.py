@@ -1,4 +1,4 @@
-"""Pods: what was asked for, where it stands, what it costs, and the container that really runs."""
+"""Pods: what was asked for, where it stands, what it costs, and the container that runs, or one that pretends."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from peft_studio_runpod.sandbox.catalogue import Place, find_gpu
 from peft_studio_runpod.sandbox.container import Container
 from peft_studio_runpod.sandbox.log import PodLog
 from peft_studio_runpod.sandbox.timeline import Timeline
+from peft_studio_testkit.sandbox import Job
+from peft_studio_testkit.sandbox.jobs import ScriptedJob
+from peft_studio_testkit.sandbox.scripted_worker import ScriptedWorker
 
 
 class PodStatus(StrEnum):
@@ -140,6 +143,10 @@ class Pod:
     has_error: bool = False
     global_networking: bool = False
     container: Container | None = None
+    #: In place of a container.
+    worker: ScriptedWorker | None = None
+    #: What it was rented for.
+    job: Job | None = None
     lock: threading.RLock = field(factory=threading.RLock)
 
     @property
@@ -167,6 +174,18 @@ class Pod:
         is_off = self.status in (PodStatus.EXITED, PodStatus.TERMINATED)
         return Decimal(0) if is_off else self.rate
 
+    @property
+    def pretends(self) -> bool:
+        """True when its worker does, in place of a container."""
+        return isinstance(self.job, ScriptedJob)
+
+    def may_end(self) -> bool:
+        """Cancel a job that pretends; False when it goes on: then the platform agrees, and does nothing."""
+        if self.job is None or not self.pretends:
+            return True
+        self.job.cancel()
+        return self.job.status.is_terminal
+
     def port(self, inside: int) -> int | None:
         """The real port of a declared one, while it runs."""
         is_running = self.status is PodStatus.RUNNING and self.container is not None
@@ -178,7 +197,7 @@ class Pod:
         return {
             "id": self.id,
             "name": spec.name,
-            "status": status,
+            "status": (self.job and self.job.word) or status,
             "actions": ACTIONS[status],
             "image": spec.image,
             "args": spec.shown_args,

@@ -10,9 +10,12 @@ import httpx2
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from peft_studio_runpod.sandbox.fleet import Fleet
+from peft_studio_runpod.sandbox.pods import PodStatus
 from peft_studio_runpod.sandbox.problems import edge_page
+from peft_studio_testkit.sandbox.scripted_worker import ScriptedWorker
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 #: Headers that belong to one connection.
@@ -37,6 +40,8 @@ class Proxy:
         pod = self._fleet.get(request.path_params["pod"])
         if pod is None or inside not in pod.spec.http_ports:
             return PlainTextResponse("not found", 404)
+        if pod.worker is not None and pod.status is PodStatus.RUNNING and pod.worker.listens_at(inside):
+            return _Pretended(pod.worker, request.path_params["path"])
         port = pod.port(inside)
         return edge_page(502) if port is None else await self._forward(request, port)
 
@@ -62,6 +67,19 @@ class Proxy:
             (name.lower(), value) for name, value in answer.headers.raw if name.decode("latin-1").lower() not in _HOP
         ]
         return streamed
+
+
+class _Pretended(Response):
+    """The answer of a worker in this very process."""
+
+    def __init__(self, worker: ScriptedWorker, path: str) -> None:
+        super().__init__()
+        self._worker = worker
+        self._path = f"/{path}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inside = {**scope, "path": self._path, "raw_path": self._path.encode(), "root_path": "", "path_params": {}}
+        await self._worker(inside, receive, send)
 
 
 def _onward(client: httpx2.AsyncClient, request: Request, port: int) -> httpx2.Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
+from peft_studio.models import JobStatus
 from peft_studio_runpod.sandbox.account import Account
 from peft_studio_runpod.sandbox.bill import Rates
 from peft_studio_runpod.sandbox.billing import Billing
@@ -20,11 +22,12 @@ from peft_studio_runpod.sandbox.fleet import Fleet
 from peft_studio_runpod.sandbox.graphql import GraphQl
 from peft_studio_runpod.sandbox.limits import Limits
 from peft_studio_runpod.sandbox.pod_routes import PodRoutes
+from peft_studio_runpod.sandbox.pretending import Pretending, seeded_spec
 from peft_studio_runpod.sandbox.problems import EDGE_PAGES, Refusal, on_http_error, on_refusal
 from peft_studio_runpod.sandbox.proxy import Proxy
 from peft_studio_runpod.sandbox.timeline import Timeline
 from peft_studio_runpod.sandbox.volumes import VolumeTable
-from peft_studio_testkit.sandbox import Fault, HttpSandbox
+from peft_studio_testkit.sandbox import Fault, HttpSandbox, Job
 
 
 class RunpodSandbox(HttpSandbox):
@@ -43,7 +46,8 @@ class RunpodSandbox(HttpSandbox):
         self.limits = Limits(self.clock)
         self.volumes = VolumeTable(self.timeline)
         #: What there is: `pods[id].status`, `.log`, `.container`, `.bill`.
-        self.pods = Fleet(self.catalogue, self.volumes, self.account, self.timeline)
+        pretending = Pretending(self.jobs, lambda: not self.worker or self._next_script is not None)
+        self.pods = Fleet(self.catalogue, self.volumes, self.account, self.timeline, pretending)
         self.billing = Billing(self.pods, self.timeline)
         self.proxy = Proxy(self.pods)
         self.pods.api = lambda: self.url
@@ -136,6 +140,20 @@ class RunpodSandbox(HttpSandbox):
         rates = {pod.id: pod.bill.rates.total for pod in self.pods.values()}
         rates |= {volume.id: volume.bill.rates.total for volume in self.volumes.values()}
         return {id: rate for id, rate in rates.items() if rate}
+
+    def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
+        job = super()._start_job(id, tag, received, is_held=is_held)
+        return job if is_held else self._seeded(job)  # one that is held has its pod, which was rented for it
+
+    def _seed_job(
+        self, id: str, tag: str | None, received: Mapping[str, Any], status: JobStatus, script: Mapping[str, Any]
+    ) -> Job:
+        return self._seeded(super()._seed_job(id, tag, received, status, script))
+
+    def _seeded(self, job: Job) -> Job:
+        if not job.status.is_terminal:  # the pod of one that is over has been deleted
+            self.pods.seed(job, seeded_spec(job, self.key))
+        return job
 
     def _spent(self) -> Decimal:
         bills = [pod.bill for pod in self.pods.ever] + [volume.bill for volume in self.volumes.ever]

@@ -146,17 +146,17 @@ class RentedMachineConnector(TrainingConnector):
         `tell` hears the platform's log of the machine's start, and how far the upload is. Raises `PlatformError` with
         the last of that log when the worker does not come up.
         """
-        tell = tell or _unheard
+        told = _NewsOnly(tell)
         boot = Boot(self, job_id)
         async with aclosing(boot.lines()) as lines:
             async for line in lines:
-                tell(line)
+                told(line)
         async with self.worker_of(boot.machine) as worker:
             if (await worker.state()).has_job:
                 return
             there, inputs = await asyncio.to_thread(inputs_of, config)
             created = boot.machine.created or datetime.now(UTC)
-            await worker.start(there, inputs, created=created, tell=lambda done, size: tell(_uploaded(done, size)))
+            await worker.start(there, inputs, created=created, tell=lambda done, size: told(_uploaded(done, size)))
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """What the worker says; before it speaks, what the platform says of the machine."""
@@ -313,7 +313,7 @@ class RentedMachineConnector(TrainingConnector):
 
     def says_nothing_listens(self, error: ConnectionFailed) -> bool:
         """True when the error is the word of the platform's proxy that no program listens on the port (yet)."""
-        return error.http_status == HTTPStatus.BAD_GATEWAY
+        return error.http_status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.NOT_FOUND)
 
 
 _STANDING: Final = {
@@ -349,5 +349,14 @@ def _uploaded(done: int, size: int) -> str:
     return f"uploaded {done / 2**20:.1f} of {size / 2**20:.1f} MiB"
 
 
-def _unheard(line: str) -> None:
-    """Nobody listens."""
+class _NewsOnly:
+    """Tells each line, unless it is the one that was told last."""
+
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self._tell = tell
+        self._last = ""
+
+    def __call__(self, line: str) -> None:
+        if self._tell is not None and line != self._last:
+            self._tell(line)
+        self._last = line

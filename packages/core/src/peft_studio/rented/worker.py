@@ -57,6 +57,8 @@ class WorkerState:
 class Worker:
     """The worker of one job at `address`; `token` is the job's own.
 
+    It always knows its job and its events: a 404 there is the word of something in between, and a `ConnectionFailed`.
+
     `certificate` is the only one that it may show. `piece` is how much of a file one request brings, bytes.
     """
 
@@ -132,14 +134,14 @@ class Worker:
 
     async def state(self) -> WorkerState:
         """How the job is; pending also before the worker has been told of it."""
-        return _state(await self._transport.get("job"))
+        return _state(await self._transport.get("job", missing=ConnectionFailed))
 
     async def events(self, after: int = 0) -> AsyncGenerator[JobEvent]:
         """The event log after that sequence number, as it grows, until the job is over or paused."""
         is_over = is_paused = False
         while not is_over:
             query = {"after": after, "wait": WAIT}
-            answer = await self._transport.get("events", query=query)
+            answer = await self._transport.get("events", query=query, missing=ConnectionFailed)
             for document in answer["events"]:
                 event = _event(document)
                 after = event.sequence

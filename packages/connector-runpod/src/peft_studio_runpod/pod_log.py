@@ -20,18 +20,22 @@ from peft_studio_runpod.reading import text
 
 #: Lines of the past that RunPod gives at most.
 _PAST: Final = 5000
-#: Seconds until it is asked again; twice as long each time that brings nothing.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+#: Seconds until it is asked again, at most.
+_LONGEST_PAUSE: Final = 15.0
 #: Refusals in a row, until there is no log to be had.
 _REFUSALS: Final = 12
 
 
 class PodLog:
-    """What has been read of one log so far."""
+    """What has been read of one log so far.
 
-    def __init__(self, api: RunpodApi, pod_id: str) -> None:
+    `pause`, in seconds, is made before it is asked again; it is twice as long after each time that brought nothing.
+    """
+
+    def __init__(self, api: RunpodApi, pod_id: str, *, pause: float = 0.5) -> None:
         self._api = api
         self._id = pod_id
+        self._pause = pause
         #: Of the last line: its cursor, and its time.
         self._cursor: str | None = None
         self._since: str | None = None
@@ -40,12 +44,12 @@ class PodLog:
 
     async def lines(self) -> AsyncGenerator[str]:
         """The lines as they come; ends when the pod is gone. Raises `PlatformError` when RunPod gives no log."""
-        pause, refusals = _FIRST_PAUSE, 0
+        pause, refusals = self._pause, 0
         while True:
             try:
                 async with aclosing(self._connection()) as lines:
                     async for line in lines:
-                        pause, refusals = _FIRST_PAUSE, 0
+                        pause, refusals = self._pause, 0
                         yield line
             except JobNotFound:
                 return

@@ -62,6 +62,13 @@ async def test_a_price_is_gpus_and_storage(connect):
     assert ("USD", "GET /v2/catalog/gpus, with 60 GB of disk and 40 GB of volume") == (price.currency, price.source)
 
 
+async def test_a_price_is_never_too_low(connect):
+    """Of several resources, or one in several clouds, any may be rented: the dearest is told."""
+    connector = await connect(clouds="SECURE,COMMUNITY")
+    for name in ("RTX 4090", "RTX A5000, RTX 4090"):
+        assert f"{RTX_4090}@SECURE" == (await connector.get_pricing(name)).resource_id
+
+
 @pytest.mark.parametrize("name", [f"{RTX_4090}@SECURE", RTX_4090, "RTX 4090", "rtx 4090", "RTX 4090@secure"])
 async def test_a_resource_has_several_names(connector, name):
     """The id, with or without a cloud, and what RunPod calls it, however it is written."""

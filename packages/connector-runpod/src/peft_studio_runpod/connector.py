@@ -112,9 +112,9 @@ class RunpodConnector(RentedMachineConnector):
         return [gpu.resource(self._settings) for gpu in cheapest_first(await self._api.gpus_in_stock())]
 
     async def get_pricing(self, resource_id: str) -> PricingInfo:
-        """Of a pod with its storage; of several resources the first one's."""
+        """Of a pod with its storage; where several machines may be meant, what it costs at most."""
         found = named(await self._api.gpus(), resource_id, self._settings)
-        return found[0].pricing(self._settings)
+        return cheapest_first(found)[-1].pricing(self._settings)
 
     async def list_offers(self, config: TrainingConfig) -> Sequence[Offer]:
         return offers_for(await self._api.gpus_in_stock(), config.resource_id, self._settings)

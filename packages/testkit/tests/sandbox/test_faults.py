@@ -315,6 +315,17 @@ def test_drop_after_events_that_come_together(sandbox):
     assert (b"data: a\n\ndata: b\n\n", "reset") == (answer.body, answer.error)
 
 
+def test_drop_after_events_of_a_whole_answer(sandbox):
+    """An answer that tells its length is no stream of events: half of it arrives, or all where streams are meant."""
+    sandbox.jobs.add(id="j" * 100)
+    whole = by_httpx2(sandbox, "GET", "/v1/jobs").body
+    sandbox.faults.add("drop_after", events=2)
+    sandbox.faults.add("drop_after", events=2, streams_only=True)
+    answer = by_httpx2(sandbox, "GET", "/v1/jobs")
+    assert (whole[: len(whole) // 2], "reset") == (answer.body, answer.error)
+    assert whole == by_httpx2(sandbox, "GET", "/v1/jobs").body
+
+
 def test_half_open(sandbox):
     """After so many events nothing comes any more, and nothing ends."""
     job = sandbox.jobs.add(pending_seconds=0, running_seconds=4, lines=["a", "b", "c"])

@@ -155,15 +155,19 @@ async def redirect(exchange: Exchange, code: int = 302) -> None:
 
 
 @_kind
-async def drop_after(exchange: Exchange, bytes: int | None = None, events: int | None = None) -> None:
+async def drop_after(
+    exchange: Exchange, bytes: int | None = None, events: int | None = None, streams_only: bool = False
+) -> None:
     """The body is cut by a reset after so many bytes, or so many events or messages; at once unless told."""
-    await _stop(exchange, bytes, events, _drained_reset)
+    await _stop(exchange, bytes, events, streams_only, _drained_reset)
 
 
 @_kind
-async def half_open(exchange: Exchange, bytes: int | None = None, events: int | None = None) -> None:
+async def half_open(
+    exchange: Exchange, bytes: int | None = None, events: int | None = None, streams_only: bool = False
+) -> None:
     """The body stops after so many bytes, events or messages, and the connection stays as if nothing had happened."""
-    await _stop(exchange, bytes, events, lambda stopped: stopped.gone())
+    await _stop(exchange, bytes, events, streams_only, lambda stopped: stopped.gone())
 
 
 @_kind
@@ -217,12 +221,16 @@ async def skew(exchange: Exchange, seconds: float) -> None:
 
 
 async def _stop(
-    exchange: Exchange, size: int | None, events: int | None, stop: Callable[[Exchange], Awaitable[None]]
+    exchange: Exchange,
+    size: int | None,
+    events: int | None,
+    streams_only: bool,
+    stop: Callable[[Exchange], Awaitable[None]],
 ) -> None:
     if exchange.received.method == WEBSOCKET:
         await exchange.answer(_limited_messages(exchange, events or 0, stop))
     else:
-        await exchange.answer(_limited(exchange, size, events, stop))
+        await exchange.answer(_limited(exchange, size, events, streams_only, stop))
 
 
 def _limited_messages(exchange: Exchange, count: int, stop: Callable[[Exchange], Awaitable[None]]) -> Send:
@@ -244,9 +252,16 @@ def _limited_messages(exchange: Exchange, count: int, stop: Callable[[Exchange],
 
 
 def _limited(
-    exchange: Exchange, size: int | None, events: int | None, stop: Callable[[Exchange], Awaitable[None]]
+    exchange: Exchange,
+    size: int | None,
+    events: int | None,
+    streams_only: bool,
+    stop: Callable[[Exchange], Awaitable[None]],
 ) -> Send:
-    """A way to send that lets so many bytes or events pass, then calls `stop`, and swallows the rest."""
+    """A way to send that lets so many bytes or events pass, then calls `stop`, and swallows the rest.
+
+    An answer that tells its length is no stream: instead of some events half of it passes, or all of it.
+    """
     left = 0 if size is None and events is None else size
     events_left = events
     is_stopped = False
@@ -255,6 +270,9 @@ def _limited(
         nonlocal left, events_left, is_stopped
         if is_stopped:
             return
+        length = _length(message)
+        if events_left is not None and length is not None:
+            left, events_left = None if streams_only else length // 2, None
         body = message.get("body", b"")
         passing = len(body)
         if left is not None:
@@ -271,6 +289,12 @@ def _limited(
         await stop(exchange)
 
     return send
+
+
+def _length(message: Message) -> int | None:
+    """What the start of an answer says of its length."""
+    lengths = [value for name, value in message.get("headers", ()) if name.lower() == b"content-length"]
+    return int(lengths[0]) if lengths else None
 
 
 def _end_of_events(body: bytes, count: int) -> int:

@@ -161,3 +161,27 @@ def test_one_entry_for_each_creation(sandbox, create):
     assert ids == list(sandbox.jobs)
     with pytest.raises(ValueError, match="already"):
         sandbox.jobs.add(id=ids[0])
+
+
+def test_a_held_job_waits_for_its_begin(sandbox):
+    """It stays pending whatever the clock says; its script counts from the begin, and its record is what came then."""
+    job = sandbox.jobs.add({"rank": 4}, is_held=True)
+    sandbox.advance(1000)
+    assert JobStatus.PENDING is job.status
+    with pytest.raises(ValueError, match="is pending and will not be completed by itself"):
+        sandbox.advance_until(job.id, JobStatus.COMPLETED)
+    assert job.begin({"rank": 8})
+    assert not job.begin({"rank": 16})
+    sandbox.advance(4)
+    assert (JobStatus.PENDING, {"rank": 8}) == (job.status, job.received)
+    sandbox.advance(1)
+    assert JobStatus.RUNNING is job.status
+
+
+def test_a_held_job_can_be_cancelled(sandbox):
+    """And then it never begins."""
+    job = sandbox.jobs.add(is_held=True)
+    assert job.cancel()
+    assert not job.begin({})
+    sandbox.advance(1000)
+    assert JobStatus.CANCELLED is job.status

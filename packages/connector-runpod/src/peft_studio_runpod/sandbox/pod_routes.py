@@ -22,8 +22,10 @@ from peft_studio_testkit.sandbox.pages import paginate
 class PodRoutes:
     """The handlers. What waits for a process does so in a thread, so that the pod itself can be answered meanwhile."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, page_size: int) -> None:
         self._fleet = fleet
+        #: Pods on a page at most.
+        self._page_size = page_size
 
     def routes(self) -> list[Route]:
         """Their paths."""
@@ -40,7 +42,8 @@ class PodRoutes:
     async def list_all(self, request: Request) -> Response:
         """Those that are not deleted."""
         query = require_query("/v2/pods", request.query_params.multi_items())
-        page = paginate(list(self._fleet.values()), query.get("cursor"), query.get("limit", 1000))
+        size = min(query.get("limit", 1000), self._page_size)
+        page = paginate(list(self._fleet.values()), query.get("cursor"), size)
         pagination = {"hasNextPage": page.next_cursor is not None, "nextCursor": page.next_cursor}
         return JSONResponse({"pods": [pod.show() for pod in page.items], "pagination": pagination})
 

@@ -37,6 +37,8 @@ class RunpodSandbox(HttpSandbox):
     log_stream: ClassVar[str] = r"/logs$|/v1/events$"
     file_upload = ("PUT", r"/v1/inputs/.")
     file_download: ClassVar[str] = r"/v1/artifact/."
+    #: RunPod's own are of 1000: here a client that stops after the first page is noticed sooner.
+    page_size: ClassVar[int] = 100
 
     def __init__(self, *, speed: float = 0.0, worker: bool = False, port: int = 0) -> None:
         super().__init__(speed=speed, worker=worker, port=port)
@@ -60,7 +62,7 @@ class RunpodSandbox(HttpSandbox):
     def routes(self) -> list[BaseRoute]:
         rest = Starlette(
             routes=[
-                *PodRoutes(self.pods).routes(),
+                *PodRoutes(self.pods, self.page_size).routes(),
                 *CatalogueRoutes(self.catalogue).routes(),
                 *self.volumes.routes(),
                 *self.billing.routes(),

@@ -75,6 +75,14 @@ def core(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Run every compliance check on every broken connector; `test` runs those that can tell it from the right one."""
+    install(session, "-e", "packages/core[http]", "-e", "packages/testkit[openapi]", *group("test"))
+    tests = "packages/testkit/tests/compliance/test_mutants.py"
+    session.run("pytest", tests, *session.posargs, env={"EVERY_CHECK": "1"}, interrupt_timeout=30)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting, the layers of the imports, and the changelog fragments."""
     install(session, *group("lint"))

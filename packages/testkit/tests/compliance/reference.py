@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -69,3 +71,13 @@ def subject(site: Path) -> Iterator[Subject]:
             yield Subject(connector, sandbox, path=[str(site)])
     finally:
         sys.path.remove(str(site))
+
+
+@contextlib.contextmanager
+def quiet(folder: Path) -> Iterator[None]:
+    """What a connector leaves on the disk stays in `folder`, and what it prints is not shown."""
+    os.environ["TMPDIR"] = os.environ["HOME"] = str(folder)
+    tempfile.tempdir = None
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 
+from impact import Impact
 from mutants import Mutant, all_mutants
 from trial import Trial
 
@@ -30,6 +31,17 @@ def test_right_connector_passes(variant_id: str, trials: Trials) -> None:
     trial = trials[variant_id].result()
     assert {} == trial.failures
     assert trial.count > 220
+
+
+def test_checks_are_watched(impact: Impact) -> None:
+    """What a check enters is known also where another thread or process enters it, and so is what it does not."""
+    entered = impact.entered
+    assert "connector.py:AcmeConnector.connect" in entered["connect-answers-true"]
+    assert "sandbox.py:AcmeSandbox.account" in entered["connect-answers-true"]  # the platform's thread
+    assert "api.py:AcmeApi.download_job_file" in entered["memory-is-bounded"]  # a process
+    assert "api.py:AcmeApi.download_job_file" in entered["artifact-arrives"]
+    assert "api.py:AcmeApi.download_job_file" not in entered["connect-answers-true"]
+    assert "sandbox.py:AcmeSandbox.routes" in entered["name-is-a-slug"]  # before the first check
 
 
 def test_every_check_has_a_mutant() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 from attrs import frozen
+from impact import Impact
 from mutants import Mutant
-from reference import install, subject
+from reference import install, quiet, subject
 
 from peft_studio_testkit.compliance import Outcome, Runner
 
@@ -35,21 +34,14 @@ def pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(3 * (os.cpu_count() or 1), mp_context=context, max_tasks_per_child=1)
 
 
-def try_out(mutant: Mutant) -> Trial:
-    """Install the mutant and run every check that applies."""
-    with tempfile.TemporaryDirectory(prefix="peft-studio-mutant-") as folder, _quiet(Path(folder)):
+def try_out(mutant: Mutant, impact: Impact | None = None) -> Trial:
+    """Install the mutant and run every check that applies; given the impact, those that may notice a difference."""
+    with tempfile.TemporaryDirectory(prefix="peft-studio-mutant-") as folder, quiet(Path(folder)):
         site = install(Path(folder), mutant.edits, mutant.features)
         with subject(site) as found:
-            report = Runner(found).run()
+            runner = Runner(found)
+            if impact is not None:
+                runner.checks = impact.may_notice(mutant, Path(folder, "project"), runner.checks)
+            report = runner.run()
     failed = {result.check.id: str(result.reason) for result in report.of(Outcome.FAILED)}
     return Trial(failed, len(report.results))
-
-
-@contextlib.contextmanager
-def _quiet(folder: Path) -> Iterator[None]:
-    """What a mutant leaves on the disk stays in `folder`, and what it prints is not shown."""
-    os.environ["TMPDIR"] = os.environ["HOME"] = str(folder)
-    tempfile.tempdir = None
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        yield

@@ -24,8 +24,8 @@ def watch(event, arguments):
     if event in kinds:
         if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
-        if event == "open" and "__pycache__" in str(arguments[0]):
-            return
+        if isinstance(arguments[0], int) or "__pycache__" in str(arguments[0]):
+            return  # bytecode, which Python itself writes; what has a descriptor was opened by name before
         seen.append([event, repr(arguments[0])[:200]])
 sys.addaudithook(watch)
 importlib.import_module(module)

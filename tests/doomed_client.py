@@ -1,6 +1,6 @@
-"""A client that is killed at a chosen moment: `python doomed_client.py`, then one JSON object on each line of stdin.
+"""A client that is killed at a chosen moment: `python doomed_client.py MODULE…`, then a JSON object a line on stdin.
 
-It imports everything once and forks for each trial, so that a trial costs no start. Steps are counted from outside the
+It imports the modules once and forks for each trial, so that a trial costs no start. Steps are counted from outside the
 product: every resumption of every coroutine that a task runs is one before it and one after it, and at the chosen one
 the process gets SIGKILL. Each answer is a line with the number of steps that were made, or null for a killed trial.
 """
@@ -16,6 +16,8 @@ from collections.abc import Coroutine, Generator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from peft_studio import ConnectorManager, Ledger, TrainingConfig
 from peft_studio.reconcile import Reconciler
@@ -79,15 +81,27 @@ async def live(home: Path, config: TrainingConfig) -> None:
                 await reconciler.destroy(account)
 
 
-def trial(home: str, last: int, dataset: str, environment: dict[str, str]) -> int:
-    """Run it in this process, up to the step `last`; the number of steps."""
+async def live_on_a_pod(home: Path, config: TrainingConfig) -> None:
+    """A job on a rented machine: submit, feed, follow, bring the adapter home, tear down."""
+    with Ledger(home / "ledger.sqlite3") as ledger:
+        async with ConnectorManager(ledger=ledger) as manager:
+            job = await manager.jobs.submit("runpod", attrs.evolve(config, resource_id="RTX A5000"), feed=False)
+            async for _ in manager.jobs.follow(job.id):
+                pass
+
+
+LIVES = {"acme": live, "runpod": live_on_a_pod}
+
+
+def trial(home: str, last: int, dataset: str, environment: dict[str, str], connector: str = "acme") -> int:
+    """Run a client's life in this process, up to the step `last`; the number of steps."""
     os.environ.update(environment, PEFT_STUDIO_HOME=home)
     config = TrainingConfig(base_model="HuggingFaceTB/SmolLM2-135M-Instruct", dataset_path=dataset)
     steps = Steps(last)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         loop.set_task_factory(lambda loop, inner, **more: asyncio.Task(Counted(inner, steps), loop=loop, **more))
-        runner.run(live(Path(home), config))
+        runner.run(LIVES[connector](Path(home), config))
     return steps.count
 
 
@@ -109,7 +123,7 @@ def forked(order: dict[str, Any]) -> int | None:
 
 
 if __name__ == "__main__":
-    for module in ("peft_studio_acme.connector", "peft_studio_acme.plugin", "peft_studio.transport"):
+    for module in (*sys.argv[1:], "peft_studio.transport"):
         import_module(module)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(forked(json.loads(line))) + "\n")

@@ -80,7 +80,11 @@ class Life:
 
     async def live(self, **config: Any) -> JobRecord:
         """From nothing to a job that is over, and nothing rented. Returns the job's record."""
-        id = await self.begin(**config)
+        return await self.inherit(await self.begin(**config))
+
+    async def inherit(self, id: str) -> JobRecord:
+        """Go on with a job that was begun, to its end."""
+        await self._is_made(id)
         while not self.job(id).status.is_terminal:
             await self.attempt(partial(_follow, id=id), self.troubles)
             self.compare(id)
@@ -97,6 +101,10 @@ class Life:
             for job in self.ledger.jobs():
                 if job.id not in known and await self._is_made(job.id):
                     return job.id
+
+    async def reconcile(self) -> None:
+        """The command of that name."""
+        await self.attempt(self._reconcile, self.troubles)
 
     async def attempt(self, step: Callable[[ConnectorManager], Awaitable[Any]], notes: list[str]) -> None:
         """One program of the user's; what it fails with is noted."""
@@ -151,7 +159,7 @@ class Life:
         """True when the platform has the job; one whose answer was lost is settled first."""
         while not self.job(id).status.is_terminal and self.job(id).platform_id is None:
             self.wait(61)  # until a platform's "I know no such job" is believed
-            await self.attempt(self._reconcile, self.troubles)
+            await self.reconcile()
         return self.job(id).platform_id is not None
 
     async def _reconcile(self, manager: ConnectorManager) -> Account:

@@ -65,7 +65,8 @@ def opened(site: Path) -> Iterator[Place]:
 
     path = os.pathsep.join([str(site), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "PEFT_STUDIO_HTTP_RETRIES": "1"}
-    command = [sys.executable, str(ROOT / "tests" / "doomed_client.py")]
+    modules = ["peft_studio_acme.connector", "peft_studio_acme.plugin"]
+    command = [sys.executable, str(ROOT / "tests" / "doomed_client.py"), *modules]
     with AcmeSandbox(speed=SPEED) as sandbox:
         maker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         with maker:

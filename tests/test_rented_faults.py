@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rented_life import FILES, LINES, Life
 
 from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
+
+from .rented_life import FILES, LINES, Life
 
 #: Step: method and path of its requests.
 STEPS = {
@@ -74,12 +75,11 @@ def sandbox() -> Iterator[RunpodSandbox]:
 
 @pytest.fixture(scope="module")
 def matrix(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], str]]:
-    """What became of each cell; printed in the end, unless several processes share the work."""
+    """What became of each cell; printed in the end, where nobody else runs tests beside."""
     cells: dict[tuple[str, str], str] = {}
     yield cells
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line("\n" + as_text(cells))
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + as_text(cells))  # noqa: T201 -- it is asked for
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -99,6 +99,8 @@ async def test_a_job_is_paused_and_resumed_on_another_day(sandbox, manager, conf
     (stopped,) = sandbox.bills().values()
     assert (JobStatus.PAUSED, "EXITED") == (job.status, pod.status)
     assert 0 < stopped < 0.1 * float(running[pod.id])
+    await watch(manager, job.id, seen, lambda _: False)
+    assert "paused" == seen[-1].data["status"]
 
     job = await manager.jobs.resume(job.id)
     await watch(manager, job.id, seen, lambda event: event.type == "step" and seen[-2].type == "step")

@@ -189,8 +189,10 @@ class RentedMachineConnector(TrainingConnector):
 
     async def pause_job(self, job_id: str) -> bool:
         """Stop the job with a checkpoint, then the machine: what the mount holds stays."""
-        machine = await self._running(job_id)
-        async with self.worker_of(machine) as worker:
+        machine = await self.get_job_machine(job_id)
+        if machine.state is MachineState.STOPPED:
+            return True
+        async with self.worker_of(_required_running(machine)) as worker:
             if (await worker.state()).status is not JobStatus.PAUSED:
                 await worker.stop("pause")
             state = await _until(worker, lambda status: status is not JobStatus.RUNNING)
@@ -247,7 +249,7 @@ class RentedMachineConnector(TrainingConnector):
 
     async def download_artifact(self, job_id: str, destination: Path) -> Path:
         """Bring the adapter to `destination`, verified; what has arrived is gone on with at the next call."""
-        machine = await self._running(job_id)
+        machine = _required_running(await self.get_job_machine(job_id))
         async with self.worker_of(machine) as worker:
             await worker.download(destination)
         return destination
@@ -278,12 +280,6 @@ class RentedMachineConnector(TrainingConnector):
         machine = await self.get_machine(id)
         if machine.tag is None:
             raise JobNotFound(f"machine {id} was not rented for a job", why="it has no tag of ours")
-        return machine
-
-    async def _running(self, id: str) -> Machine:
-        machine = await self.get_job_machine(id)
-        if machine.state is not MachineState.RUNNING:
-            raise PlatformError(f"machine {id} does not run", why=f"it is {machine.status}")
         return machine
 
     def _launch(self, tag: str, config: TrainingConfig, offer: Offer) -> Launch:
@@ -339,6 +335,12 @@ async def _until(worker: Worker, is_so: Callable[[JobStatus], bool]) -> WorkerSt
         if is_so(state.status) or time.monotonic() > until:
             return state
         await asyncio.sleep(LOOK)
+
+
+def _required_running(machine: Machine) -> Machine:
+    if machine.state is not MachineState.RUNNING:
+        raise PlatformError(f"machine {machine.id} does not run", why=f"it is {machine.status}")
+    return machine
 
 
 def _age(machine: Machine) -> datetime:

@@ -20,6 +20,7 @@ from peft_studio._transport.answers import AnswerReader, is_success
 from peft_studio._transport.download import Download, Wanted, checked_sha256
 from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
 from peft_studio._transport.events import ServerSentEvent
+from peft_studio._transport.file_wire import FileWire
 from peft_studio._transport.follow import Follower
 from peft_studio._transport.observed import Observer
 from peft_studio._transport.pace import Pace
@@ -109,7 +110,9 @@ class Transport:
         silence = _setting(timeout, TIMEOUT_VARIABLE, 30.0, float, minimum=0.001)
         pace = Pace(origin(self._base), known, limits, self._make_error)
         self._wire = Wire(self._make_error, silence, pace, certificate)
+        self._file_wire = FileWire(self._make_error, silence, pace, certificate)
         self._navigator = Navigator(self._wire, self._make_error, declared())
+        self._file_navigator = Navigator(self._file_wire, self._make_error, declared())
         self._reader = AnswerReader(self._make_error)
         self._follower = Follower(self._navigator, self._reader, self._make_error, self._retries)
 
@@ -132,6 +135,7 @@ class Transport:
     async def close(self) -> None:
         """Close every connection. Twice is fine; a request afterwards raises `ConnectionFailed`."""
         await self._wire.close()
+        await self._file_wire.close()
 
     async def get(
         self,
@@ -198,7 +202,7 @@ class Transport:
         """
         request = self._request("GET", segments, query, headers)
         wanted = Wanted(request, missing, size, checked_sha256(sha256), sha256_header)
-        download = Download(self._navigator, self._reader, self._make_error, wanted, file)
+        download = Download(self._file_navigator, self._reader, self._make_error, wanted, file)
         return await download.run(self._retries)
 
     async def upload(

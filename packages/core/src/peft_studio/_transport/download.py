@@ -7,7 +7,6 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -16,7 +15,8 @@ from attrs import evolve, frozen
 
 from peft_studio._transport.answers import AnswerReader, is_success
 from peft_studio._transport.errors import AskAgain, ErrorMaker, pause
-from peft_studio._transport.part import BlockWriter, PartFile, Version
+from peft_studio._transport.file_wire import FileAnswer
+from peft_studio._transport.part import PartFile, Version
 from peft_studio._transport.redirects import Navigator
 from peft_studio._transport.requests import Request, merged
 from peft_studio._transport.wire import Answer
@@ -152,17 +152,10 @@ class Download:
             raise self._make_error(ConnectionFailed, f"{answer.request} sent the file compressed, unasked")
 
     async def _receive(self, answer: Answer) -> None:
-        """Add the body to the part, also what came before it broke off; no more of it than there should be."""
+        """Add the body to the part, also what came before it broke off; little more of it than there should be."""
         limit = min((size for size in (self._wanted.size, self._version.size) if size is not None), default=math.inf)
-        writer = BlockWriter(self._part)
-        try:
-            async with aclosing(answer.chunks()) as chunks:
-                async for chunk in chunks:
-                    await writer.write(chunk)
-                    if writer.size > limit:
-                        break
-        finally:
-            await writer.finish()
+        assert isinstance(answer, FileAnswer)
+        await answer.pour(self._part.append, limit - self._part.size)
         if self._part.size > limit:
             raise self._damaged(f"it has more than {limit} bytes")
 

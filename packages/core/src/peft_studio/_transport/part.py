@@ -5,7 +5,6 @@ It appears under its final name whole and verified, in one rename, or not at all
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import json
@@ -83,7 +82,7 @@ class PartFile:
             self._digest = hashlib.sha256()
             self.size = 0
 
-    def append(self, block: bytes | bytearray) -> None:
+    def append(self, block: bytes | memoryview) -> None:
         """Write the next bytes."""
         with self._disk():
             assert self._content is not None
@@ -140,34 +139,3 @@ class PartFile:
             why = os.strerror(error.errno) if error.errno else str(error)
             remedy = "make room, or choose another place"
             raise InvalidConfig(f"{self.file} cannot be written", why=why, remedy=remedy) from error
-
-
-class BlockWriter:
-    """Collects what arrives, and lets a thread write it block by block while the next one comes in."""
-
-    def __init__(self, part: PartFile) -> None:
-        #: Bytes of the part when all is written.
-        self.size = part.size
-        self._part = part
-        self._block = bytearray()
-        self._writing: asyncio.Future[None] | None = None
-
-    async def write(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises `InvalidConfig` when the disk refused earlier ones."""
-        self._block += chunk
-        self.size += len(chunk)
-        if len(self._block) >= _BLOCK:
-            await self._written()
-            full, self._block = self._block, bytearray()
-            self._writing = asyncio.ensure_future(asyncio.to_thread(self._part.append, full))
-
-    async def finish(self) -> None:
-        """Wait until all is written."""
-        await self._written()
-        self._part.append(self._block)
-
-    async def _written(self) -> None:
-        """A cancelled caller comes back for it, so that nobody closes a file that is written to."""
-        if self._writing is not None:
-            await asyncio.shield(self._writing)
-            self._writing = None

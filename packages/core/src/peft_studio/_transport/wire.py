@@ -1,4 +1,4 @@
-"""The one door to the network, and the only module that knows the HTTP library.
+"""The door to the network; with `file_wire`, the only module that knows the HTTP library.
 
 What the library raises becomes `AskAgain` or an error of ours, raised outside of the `except` so that its exception,
 which holds the whole request, is not dragged along. Its own log lines show URLs with their queries and the headers of
@@ -36,7 +36,7 @@ _is_our_request: ContextVar[bool] = ContextVar("_is_our_request", default=False)
 
 
 class Answer:
-    """The head of an answer, and its body as it comes in."""
+    """The head of an answer, and its body as it comes in. Each wire makes its own."""
 
     def __init__(self, wire: Wire, request: Request, response: Any) -> None:
         self.request = request
@@ -82,13 +82,13 @@ class Wire:
         sent, started = time.time(), time.monotonic()
         response = await self.step(self._send(request), f"{request} got no answer")
         try:
-            answer = Answer(self, request, response)
+            answer = self._answer(request, response)
             self._listen(answer, sent, time.time())
             self._log(request, response, time.monotonic() - started)
             yield answer
         finally:
-            with _unlogged():
-                await response.aclose()
+            with unlogged():
+                await self._drop(response)
 
     def _listen(self, answer: Answer, sent: float, received: float) -> None:
         """Take in what the head of the answer says of the platform."""
@@ -101,7 +101,7 @@ class Wire:
     async def step(self, action: Awaitable[Answered], what: str) -> Answered:
         """Wait for the library. Raises `AskAgain` when the network fails."""
         try:
-            with _unlogged():
+            with unlogged():
                 return await action
         except (self._httpx2.HTTPError, self._httpx2.InvalidURL, self._httpx2.StreamError) as error:
             why = self._words(error)
@@ -113,8 +113,17 @@ class Wire:
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None and self._loop is asyncio.get_running_loop():
-            with _unlogged():
-                await client.aclose()
+            with unlogged():
+                await self._close(client)
+
+    def _answer(self, request: Request, response: Any) -> Any:
+        return Answer(self, request, response)
+
+    async def _drop(self, response: Any) -> None:
+        await response.aclose()
+
+    async def _close(self, client: Any) -> None:
+        await client.aclose()
 
     async def _send(self, request: Request) -> Any:
         client = self._client_of_this_loop()
@@ -144,7 +153,7 @@ class Wire:
             keepalive_expiry=_KEEP_ALIVE,
         )
         try:
-            return self._httpx2.AsyncClient(
+            return self._kind_of_client(
                 headers={"User-Agent": f"peft-studio/{__version__}"},
                 cookies=no_cookies,
                 limits=limits,
@@ -154,6 +163,10 @@ class Wire:
         except (OSError, ValueError, ImportError) as error:  # a proxy or certificate file of the environment
             why = f"{type(error).__name__}: {error}"
         raise self._make_error(InvalidConfig, "the proxy or certificates of the environment cannot be used", why=why)
+
+    @property
+    def _kind_of_client(self) -> Any:
+        return self._httpx2.AsyncClient
 
     def _pin(self, certificate: str) -> ssl.SSLContext:
         """Trust this one certificate and no authority; its name does not matter, for nobody else has its key."""
@@ -213,7 +226,7 @@ def _is_of_others(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
+def unlogged() -> Iterator[None]:
     token = _is_our_request.set(True)
     try:
         yield

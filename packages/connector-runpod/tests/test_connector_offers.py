@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from peft_studio import CapacityError, InvalidConfig, TrainingConfig
+from peft_studio_runpod.catalogue import gpus_of
 
 A5000, RTX_4090, RTX_3090 = "NVIDIA RTX A5000", "NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 3090"
 A100, H100 = "NVIDIA A100 80GB PCIe", "NVIDIA H100 80GB HBM3"
@@ -33,6 +34,28 @@ async def test_resources_are_what_can_be_had(connector):
     h100 = resources[f"{H100}@SECURE"]
     assert ("H100 SXM", 80, 1, True) == (h100.gpu_type, h100.vram_gb, h100.gpu_count, h100.available)
     assert "US-KS-2, EU-RO-1" == h100.region
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "unknown"},
+        {"id": None},
+        {"memory": 0},
+        {"memory": "24"},
+        {"secure": False},
+        {"secure": "yes"},
+        {"price": {"secure": 0, "community": 0.5}},
+        {"price": {"secure": "0.74"}},
+        {"price": None},
+    ],
+    ids=str,
+)
+def test_rows_that_offer_nothing_are_dropped(changes):
+    """The sentinel, placeholder prices, and what is not as documented."""
+    row = {"id": RTX_4090, "name": "RTX 4090", "memory": 24, "secure": True, "price": {"secure": 0.74}}
+    assert [RTX_4090] == [gpu.id for gpu in gpus_of([row])]
+    assert [] == list(gpus_of([{**row, **changes}]))
 
 
 async def test_what_is_sold_out_is_not_available(sandbox, connect):

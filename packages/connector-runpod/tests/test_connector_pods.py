@@ -196,9 +196,11 @@ async def test_volumes_that_the_key_may_not_see_are_left_out(sandbox, connector,
     pod = rent()
     sandbox.account.forbid("GET", "network-volumes")
     assert [pod.id] == [rental.id for rental in await connector.list_rentals()]
-    sandbox.faults.add("status", "GET", "network-volumes", code=503, body="", times=None)
-    with pytest.raises(ConnectionFailed):
-        await connector.list_rentals()
+    for code, kind in ((503, ConnectionFailed), (401, InvalidCredentials)):
+        fault = sandbox.faults.add("status", "GET", "network-volumes", code=code, body="{}", times=None)
+        with pytest.raises(kind):
+            await connector.list_rentals()
+        sandbox.faults.remove(fault)
 
 
 async def test_every_page_of_pods_is_read(sandbox, connector, rent, api):
@@ -238,6 +240,13 @@ async def test_a_refused_key_is_told_from_a_refused_machine(sandbox, connect, nu
     assert caught.value.remedy.startswith(remedy) or remedy in caught.value.remedy
 
 
+async def test_an_empty_403_is_none_of_runpods(sandbox, connect):
+    """RunPod says what it refuses; its edge need not."""
+    sandbox.faults.add("status", code=403, body="", headers={"content-type": "text/plain"}, times=None)
+    with pytest.raises(ConnectionFailed):
+        await connect()
+
+
 async def test_a_key_is_needed():
     """Nobody is asked without one."""
     with pytest.raises(InvalidCredentials, match="api_key"):
@@ -268,6 +277,11 @@ async def test_the_higher_of_bill_and_price_counts(sandbox, connector, rent):
     assert Decimal("0.75") <= await connector.cost_of(pod.id) < Decimal("0.752")
     sandbox.billing.lag = 1e9
     assert Decimal(0) <= await connector.cost_of(pod.id) < Decimal("0.1")
+    await connector.end_machine(pod.id)
+    with pytest.raises(JobNotFound):
+        await connector.cost_of(pod.id)
+    sandbox.billing.lag = 0
+    assert Decimal("0.75") <= await connector.cost_of(pod.id) < Decimal("0.752")
 
 
 async def test_of_several_limits_the_one_that_lasts_is_obeyed(sandbox, connector):

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from decimal import Decimal
+from importlib.resources import files
+from urllib.parse import urlsplit
 
+import attrs
 import pytest
 
 from peft_studio import InvalidConfig
-from peft_studio_runpod.settings import IMAGE, Settings
+from peft_studio_runpod.settings import BASE_URL, GRAPHQL_URL, IMAGE, Settings
+
+MANIFEST = json.loads(files("peft_studio_runpod").joinpath("connector.json").read_text(encoding="utf-8"))
+
+
+def test_connector_json_knows_every_setting():
+    """And no other; and the hosts of the addresses, for core lets it talk to no other."""
+    keys = {field["key"] for field in (*MANIFEST["credentials"], *MANIFEST["settings"])}
+    assert {*attrs.fields_dict(Settings), "api_key"} == keys
+    assert {urlsplit(url).hostname for url in (BASE_URL, GRAPHQL_URL)} == set(MANIFEST["hosts"])
+
+
+@pytest.mark.parametrize(
+    ("login", "source"),
+    [('[default]\napi_key = "rpa_0123"', "login file"), ('apikey = "rpa_0123"\napiurl = "https://x"', None)],
+    ids=["runpod", "runpodctl"],
+)
+def test_the_login_of_runpods_package_is_known(login, source, tmp_path, monkeypatch):
+    """`runpod config` wrote it. Another program of RunPod's keeps its own in the same place, which does no harm."""
+    for name in ("RUNPOD_API_KEY", "PEFT_STUDIO_RUNPOD_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(tmp_path / "home"))
+    (tmp_path / ".runpod").mkdir()
+    (tmp_path / ".runpod" / "config.toml").write_text(login, encoding="utf-8")
+    command = [sys.executable, "-c", "from peft_studio.cli import main; main()", "auth", "status", "runpod", "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    fields = {field["field"]: field["source"] for field in json.loads(told.stdout)["fields"]}
+    assert source == fields["api_key"], told.stderr
 
 
 def test_nothing_has_to_be_chosen():

@@ -17,6 +17,7 @@ from peft_studio import (
     ConnectionFailed,
     InsufficientCreditsError,
     InvalidCredentials,
+    JobNotFound,
     Observed,
     PeftStudioError,
     PlatformError,
@@ -228,9 +229,16 @@ class RunpodConnector(RentedMachineConnector):
     async def cost_of(self, job_id: str) -> Decimal:
         """What the pod has cost, US dollars: its price since its creation, or RunPod's bill when that is higher.
 
-        Bills come late. A time for which it was stopped counts in full, unless the bill says more.
+        Bills come late, and are all that is left of a pod that is gone. A time for which it was stopped counts as if it
+        had always been as it is now, unless the bill says more.
         """
-        pod, billed = await self._api.pod(job_id), await self._api.billed(job_id)
+        billed = await self._api.billed(job_id)
+        try:
+            pod = await self._api.pod(job_id)
+        except JobNotFound:
+            if not billed:
+                raise
+            return billed
         if pod.created is None or pod.hourly_rate is None:
             return billed
         hours = Decimal((datetime.now(UTC) - pod.created).total_seconds()) / 3600

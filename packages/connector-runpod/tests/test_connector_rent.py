@@ -112,7 +112,7 @@ async def test_without_credit_the_balance_is_told(sandbox, connector):
     sandbox.account.balance = "0.10"
     with pytest.raises(InsufficientCreditsError) as caught:
         await connector.submit_job(job())
-    assert "add credit on RunPod's page: the balance is 0.1 USD" == caught.value.remedy
+    assert "add credit on RunPod's page: the balance is 0.10 USD" == caught.value.remedy
     assert 1 == len(creates(sandbox))
 
 
@@ -153,6 +153,16 @@ async def test_a_lost_answer_is_found_by_its_tag(sandbox, connector):
     assert 1 == len(creates(sandbox))
     assert pod.id == await connector.find_job("ps-rent-1")
     assert await connector.find_job("ps-rent-2") is None
+
+
+async def test_a_pod_in_a_new_kind_of_state_is_a_pod(sandbox, connector):
+    """A create that was answered is no refusal, and no word of RunPod's keeps a lost one from being found."""
+    body = {"id": "abc", "status": "QUEUED", "name": "ps-rent-1", "env": {"PEFT_STUDIO_WORKER_JOB": "ps-rent-1"}}
+    sandbox.faults.add("shape", *CREATE, body=body)
+    assert "abc" == await connector.submit_job(job())
+    older = {**body, "id": "def", "createdAt": "2026-06-01T12:00:00Z"}
+    sandbox.faults.add("shape", "GET", "/v2/pods$", body={"pods": [body, older]})
+    assert "def" == await connector.find_job("ps-rent-1")
 
 
 @pytest.mark.parametrize("number", [502, 524, 1010])

@@ -37,6 +37,7 @@ from peft_studio_runpod.settings import Settings
 _UNLOCK: Final = "unlock the pod on RunPod's page, then try again"
 _NOT_OPEN: Final = "this GPU is not open to the account, or the key may only read"
 _WAIT: Final = "try again later, or end the pod and submit the job anew: its checkpoints are on its host alone"
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _GOING: Final = (MachineState.STARTING, MachineState.RUNNING)
 _STANDING: Final = (MachineState.STOPPED,)
 
@@ -144,7 +145,12 @@ class RunpodConnector(RentedMachineConnector):
             if error.http_status == HTTPStatus.BAD_REQUEST:
                 raise _no_capacity(error, error.why) from None
             raise
-        return pod.machine(self._settings)
+        return pod.machine(self._settings, MachineState.STARTING)  # it is there, whatever RunPod calls that
+
+    async def find_job(self, tag: str) -> str | None:
+        """The oldest pod with that tag; what state any of them is in does not matter here."""
+        found = [pod for pod in await self._api.pods() if pod.tag == tag]
+        return min(found, key=lambda pod: pod.created or _NEVER).id if found else None
 
     async def get_machine(self, id: str) -> Machine:
         return (await self._api.pod(id)).machine(self._settings)
@@ -253,11 +259,12 @@ class RunpodConnector(RentedMachineConnector):
 
     async def _balance(self) -> str:
         """What to do, with the balance where it is told: it only helps to understand."""
+        remedy = "add credit on RunPod's page"
         try:
-            account = await self._api.account()
+            balance = (await self._api.account()).balance
         except PeftStudioError:
-            return "add credit on RunPod's page"
-        return f"add credit on RunPod's page: the balance is {account.balance} USD"
+            return remedy
+        return remedy if balance is None else f"{remedy}: the balance is {balance:.2f} USD"
 
 
 def _is_locked(error: PlatformError) -> bool:

@@ -107,14 +107,19 @@ class Pod:
             created=self.created, resource_id=self.resource_id,
         )  # fmt: skip
 
-    def machine(self, settings: Settings) -> Machine:
-        """As a machine. Raises `PlatformError` for a status that nobody knows."""
+    @property
+    def state(self) -> MachineState:
+        """Raises `PlatformError` for a status that nobody knows."""
         if self.status not in STATES:
             raise PlatformError(f"pod {self.id} has a status that this version does not know", why=self.status)
+        return STATES[self.status]
+
+    def machine(self, settings: Settings, state: MachineState | None = None) -> Machine:
+        """As a machine, in its own state unless another one is given. Raises as `state`."""
         environment = self.environment or {}
         port = text(environment.get(PORT)) or "8000"
         return Machine(
-            id=self.id, name=self.name, tag=self.tag, state=STATES[self.status], status=self.status,
+            id=self.id, name=self.name, tag=self.tag, state=state or self.state, status=self.status,
             hourly_rate=self.hourly_rate, created=self.created, resource_id=self.resource_id,
             address=settings.proxy_url.replace("{pod_id}", self.id).replace("{port}", port),
             token=text(environment.get(TOKEN)),

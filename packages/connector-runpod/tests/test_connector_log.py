@@ -9,7 +9,9 @@ from contextlib import aclosing
 import pytest
 
 from peft_studio import InvalidCredentials, PlatformError
+from peft_studio_runpod.api import RunpodApi
 from peft_studio_runpod.pod_log import PodLog
+from peft_studio_runpod.settings import Settings
 from peft_studio_testkit.sandbox.received import Received
 
 LOGS = r"/logs$"
@@ -54,18 +56,21 @@ async def test_every_line_comes_as_it_is_written(connector, pod):
         assert ["two", "  three ü "] == await until(lines, "  three ü ")
 
 
-async def test_silence_is_no_end(sandbox, connect, api, wanted, eventually, monkeypatch):
+async def test_silence_is_no_end(sandbox, rent, eventually, monkeypatch):
     """RunPod sends not even headers before there is a line; connections that say nothing are made anew."""
     monkeypatch.setenv("PEFT_STUDIO_HTTP_TIMEOUT", "0.1")
     monkeypatch.setenv("PEFT_STUDIO_HTTP_RETRIES", "0")
-    connector = await connect()
-    pod = sandbox.pods[api.post("/v2/pods", json=wanted()).json()["id"]]
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(sandbox.folder / "home"))
+    pod = rent()
+    eventually(lambda: len(pod.log.lines) == 2)
     pod.log.rotate()
-    async with aclosing(PodLog(connector._api, pod.id, pause=0.001).lines()) as lines:
+    api = RunpodApi(sandbox.key, Settings.of(sandbox.credentials()))
+    async with aclosing(PodLog(api, pod.id, pause=0.001).lines()) as lines:
         reader = asyncio.ensure_future(until(lines, "at last"))
         await asyncio.to_thread(eventually, lambda: len(asked(sandbox)) >= 3)
         pod.log.add("container", "at last")
         assert ["at last"] == await reader
+    await api.close()
 
 
 async def test_young_pods_may_refuse_at_first(sandbox, pod, log):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from peft_studio.models import JobStatus
+from peft_studio_runpod.connector import RunpodConnector
+from peft_studio_runpod.sandbox import RunpodSandbox
 from peft_studio_testkit.tiny_model import write_facts, write_tiny_model
 
 TOKEN = "t" * 40
@@ -117,3 +121,29 @@ def test_a_deleted_pod_takes_its_trainer_along(sandbox, api, machine, eventually
     assert len(alive(pod)) > 1
     api.delete(f"/v2/pods/{pod.id}")
     eventually(lambda: not alive(pod))
+
+
+@pytest.mark.slow
+async def test_a_job_that_trains_is_in_the_table(tmp_path):
+    """A sandbox that trains shows the job of a pod like any other: what arrived, its log, its status, its artifact."""
+    write_tiny_model(tmp_path / "tiny-model")
+    write_facts(tmp_path / "facts.jsonl")
+    with RunpodSandbox(worker=True) as sandbox:
+        sandbox.pods.provisioning_seconds = sandbox.pods.starting_seconds = 0.0
+        changes = {"rank": 4, "max_steps": 2, "num_epochs": 1, "dtype": "float32"}
+        config = sandbox.training_config(
+            base_model=str(tmp_path / "tiny-model"), dataset_path=str(tmp_path / "facts.jsonl"), **changes
+        )
+        connector = RunpodConnector()
+        await connector.connect(sandbox.credentials())
+        id = await connector.submit_job(config)
+        job = sandbox.jobs[id]
+        assert ({}, JobStatus.PENDING) == (job.received, job.status)
+        await connector.feed_job(id, config)
+        await asyncio.to_thread(sandbox.advance_until, id, JobStatus.COMPLETED)
+        assert 4 == job.received["rank"]
+        assert any(line.startswith("step 2/2") for line in job.lines)
+        assert "adapter_model.safetensors" in job.files
+        await connector.end_rental(id)
+        assert JobStatus.COMPLETED is job.status
+        await connector.disconnect()

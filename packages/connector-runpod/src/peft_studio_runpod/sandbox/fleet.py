@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from attrs import evolve
@@ -16,7 +16,7 @@ from peft_studio_runpod.sandbox.catalogue import Catalogue, Wish
 from peft_studio_runpod.sandbox.container import GRACE, Container, Setup
 from peft_studio_runpod.sandbox.log import PodLog
 from peft_studio_runpod.sandbox.pods import ACTIONS, Pod, PodSpec, PodStatus, new_id
-from peft_studio_runpod.sandbox.pretending import SEEDED_PLACE, Pretending
+from peft_studio_runpod.sandbox.pretending import JOB, SEEDED_PLACE, Pretending, is_for_a_job
 from peft_studio_runpod.sandbox.problems import Refusal
 from peft_studio_runpod.sandbox.timeline import Timeline
 from peft_studio_runpod.sandbox.volumes import VolumeTable
@@ -83,7 +83,6 @@ class Fleet(Table[Pod]):
         )  # fmt: skip
         if self._pretending.takes(spec):
             pod.starting = pod.running = now
-            self._pretending.rent(pod)
         return self._add(pod)
 
     def seed(self, job: Job, spec: PodSpec) -> None:
@@ -163,6 +162,15 @@ class Fleet(Table[Pod]):
             self._charge(pod)
         self._timeline.clock.ring()
 
+    def job_folder(self, pod: Pod) -> Path:
+        """Where a worker that really runs keeps its job."""
+        spec, mount = pod.spec, self._mount(pod)
+        if mount is None or spec.mount_path is None:
+            return self.folder / pod.id / "disk" / ".peft-studio-worker" / spec.env[JOB]
+        root = PurePosixPath(spec.env.get("PEFT_STUDIO_WORKER_ROOT", spec.mount_path))
+        inside = root.relative_to(spec.mount_path) if root.is_relative_to(spec.mount_path) else PurePosixPath()
+        return mount / inside / spec.env[JOB]
+
     def run_out(self) -> None:
         """The balance is used up: what runs is stopped."""
         for pod in list(self.values()):
@@ -212,6 +220,9 @@ class Fleet(Table[Pod]):
         with self._lock:
             self._put(pod.id, pod)
             self._charge(pod)
+        if pod.job is None and is_for_a_job(pod.spec):
+            pod.job = self._pretending.new_job(pod)
+        with self._lock:
             self._boot(pod)
         return pod
 

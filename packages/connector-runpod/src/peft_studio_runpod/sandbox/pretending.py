@@ -49,9 +49,9 @@ class Pretending:
         """True when the pod gets a worker that pretends."""
         return is_for_a_job(spec) and self._is_scripted()
 
-    def rent(self, pod: Pod) -> None:
-        """A job for a new pod; it begins when the worker is told of it."""
-        pod.job = self._jobs.add(id=pod.id, tag=pod.spec.env[JOB], is_held=True)
+    def new_job(self, pod: Pod) -> Job:
+        """The job of a new pod; it begins when the worker is told of it."""
+        return self._jobs.add(id=pod.id, tag=pod.spec.env[JOB], is_held=True)
 
     def serve(self, pod: Pod, environment: Mapping[str, str], folder: Path) -> None:
         """Let the pod's worker listen, for the first time or again."""

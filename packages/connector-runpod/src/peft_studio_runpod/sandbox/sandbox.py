@@ -21,6 +21,7 @@ from peft_studio_runpod.sandbox.doorman import Doorman
 from peft_studio_runpod.sandbox.fleet import Fleet
 from peft_studio_runpod.sandbox.graphql import GraphQl
 from peft_studio_runpod.sandbox.limits import Limits
+from peft_studio_runpod.sandbox.pod_job import PodJob
 from peft_studio_runpod.sandbox.pod_routes import PodRoutes
 from peft_studio_runpod.sandbox.pretending import Pretending, seeded_spec
 from peft_studio_runpod.sandbox.problems import EDGE_PAGES, Refusal, on_http_error, on_refusal
@@ -144,6 +145,8 @@ class RunpodSandbox(HttpSandbox):
         return {id: rate for id, rate in rates.items() if rate}
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
+        if is_held and self.worker and self._next_script is None:
+            return PodJob(self.pods[id], self.pods.job_folder(self.pods[id]))
         job = super()._start_job(id, tag, received, is_held=is_held)
         return job if is_held else self._seeded(job)  # one that is held has its pod, which was rented for it
 

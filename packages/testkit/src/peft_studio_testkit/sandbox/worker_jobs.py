@@ -32,36 +32,16 @@ from peft_studio_worker.job_folder import JobFolder
 _CLIENTS_OWN: Final = ("output_dir", "provider", "resource_id", "experiment_tracker")
 
 
-class WorkerJob(Job):
-    """A job folder, and the supervisor that works on it."""
+class FolderJob(Job):
+    """A job folder on this machine, whoever works on it: log, artifact and reason are what the worker wrote there."""
 
     def __init__(self, id: str, tag: str | None, received: Mapping[str, Any], created: float, folder: Path) -> None:
         super().__init__(id, tag, received, created)
         self._lock = threading.RLock()
-        self._is_cancelled = False
-        #: Number of the last state from before the job was resumed.
-        self._stale = 0
         self._lines: list[str] = []
         self._writer = LineWriter()
         self._folder = JobFolder(folder)
         self._tail = EventTail(self._folder.events)
-        config = _config(received)
-        folder.mkdir(parents=True)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._folder.write_job({"id": id, "created": now, "config": config.to_dict()})
-        self._process = self._start()
-
-    @property
-    def status(self) -> JobStatus:
-        with self._lock:
-            if self._is_cancelled:
-                return JobStatus.CANCELLED
-            has_ended = not self._is_alive()  # before the log is read: its last word is in it then
-            state = self._folder.last_state()
-            is_news = state is not None and state.sequence > self._stale
-            status = JobStatus(state.data["status"]) if state is not None and is_news else JobStatus.PENDING
-            is_lost = has_ended and status in (JobStatus.PENDING, JobStatus.RUNNING)
-            return JobStatus.FAILED if is_lost else status
 
     @property
     def reason(self) -> str | None:
@@ -81,6 +61,40 @@ class WorkerJob(Job):
     @property
     def files(self) -> Files:
         return Files(self._folder.artifact if self.status is JobStatus.COMPLETED else None)
+
+    def _last_words(self) -> str:
+        try:
+            said = self._folder.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            said = []
+        return f"the worker ended without a word; its last: {said[-1]}" if said else "the worker ended without a word"
+
+
+class WorkerJob(FolderJob):
+    """A job folder, and the supervisor that works on it."""
+
+    def __init__(self, id: str, tag: str | None, received: Mapping[str, Any], created: float, folder: Path) -> None:
+        super().__init__(id, tag, received, created, folder)
+        self._is_cancelled = False
+        #: Number of the last state from before the job was resumed.
+        self._stale = 0
+        config = _config(received)
+        folder.mkdir(parents=True)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._folder.write_job({"id": id, "created": now, "config": config.to_dict()})
+        self._process = self._start()
+
+    @property
+    def status(self) -> JobStatus:
+        with self._lock:
+            if self._is_cancelled:
+                return JobStatus.CANCELLED
+            has_ended = not self._is_alive()  # before the log is read: its last word is in it then
+            state = self._folder.last_state()
+            is_news = state is not None and state.sequence > self._stale
+            status = JobStatus(state.data["status"]) if state is not None and is_news else JobStatus.PENDING
+            is_lost = has_ended and status in (JobStatus.PENDING, JobStatus.RUNNING)
+            return JobStatus.FAILED if is_lost else status
 
     def cancel(self) -> bool:
         with self._lock:
@@ -132,10 +146,6 @@ class WorkerJob(Job):
 
     def _is_alive(self) -> bool:
         return self._process.poll() is None
-
-    def _last_words(self) -> str:
-        said = self._folder.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"the worker ended without a word; its last: {said[-1]}" if said else "the worker ended without a word"
 
 
 def _is_status(event: JobEvent) -> bool:

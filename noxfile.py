@@ -58,13 +58,14 @@ def test(session: nox.Session) -> None:
     install(session, *EVERYTHING, *group("test"), *group("lint"), *group("typing"), torch=True, bare=[DEMO_MODEL])
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Spinning threads of one test would starve the others on a small machine.
+    # Spinning threads of one test would starve the others on a small machine, and where several tests compute at once
+    # a second thread of one job doubles what it costs. Tests that want what users have say so.
     # Many tests wait, for a process or a clock: one more at a time than there are cores keeps the cores busy. Each may
     # train, in a process with torch: the memory of a large machine is not asked for.
     at_once = min(os.cpu_count() or 1, 4) + 1
-    side_by_side = ["-n", str(at_once), "--dist", "loadfile", "--no-loadscope-reorder"]
+    side_by_side = ["-n", str(at_once), "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
     arguments = session.posargs or side_by_side
-    session.run("pytest", *arguments, env={"GOMP_SPINCOUNT": "1000"}, interrupt_timeout=30)
+    session.run("pytest", *arguments, env={"GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": "1"}, interrupt_timeout=30)
 
 
 @nox.session
@@ -104,6 +105,7 @@ def format_(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check all types with mypy, strictly."""
+    session.env["UV_COMPILE_BYTECODE"] = "0"  # mypy reads sources; the bytecode would take as long as the check
     install(session, *EVERYTHING, *group("test"), *group("typing"), torch=True)
     session.run("mypy", *session.posargs)
 

@@ -163,6 +163,12 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
     opened.close()
 
 
+@pytest.fixture
+def all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs compute on as many cores as a user's do, where the run of the tests has told them to take one."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
 WriteConfig = Callable[..., Path]
 
 

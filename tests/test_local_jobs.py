@@ -98,6 +98,7 @@ def test_client_is_killed(studio, write_config):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_supervisor_is_killed(studio, write_config, undisturbed, tmp_path):
     """Kill -9 of the supervisor ends the trainer too; the job is failed, says why, and resumes to the same weights."""
     config = write_config(**LONG)
@@ -118,6 +119,7 @@ def test_supervisor_is_killed(studio, write_config, undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_pause_and_resume(studio, write_config, undisturbed, tmp_path):
     """A paused job goes on from its step, and its weights are those of an undisturbed run."""
     config = write_config(**LONG)

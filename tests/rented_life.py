@@ -58,6 +58,10 @@ class Life:
     refusals: list[str] = field(factory=list)
     #: Everything else that went wrong on the way.
     troubles: list[str] = field(factory=list)
+    #: Numbers of the events that were shown, over all programs.
+    seen: list[int] = field(factory=list)
+    #: Every status that was told, in its order.
+    told: list[JobStatus] = field(factory=list)
     #: What was told and was not so.
     lies: list[str] = field(factory=list)
 
@@ -86,7 +90,7 @@ class Life:
         """Go on with a job that was begun, to its end."""
         await self._is_made(id)
         while not self.job(id).status.is_terminal:
-            await self.attempt(partial(_follow, id=id), self.troubles)
+            await self.attempt(partial(self._follow, id=id), self.troubles)
             self.compare(id)
         while self.sandbox.bills():
             await self.attempt(partial(self._clear, id=id), self.troubles)
@@ -124,16 +128,18 @@ class Life:
         return self.ledger.job(id)
 
     def compare(self, id: str) -> None:
-        """Note a status that was not so: behind the truth it may be, ahead of it never."""
+        """Note a status that was not so: behind the truth it may be, ahead of it never, and it does not go back."""
         told = self.job(id)
-        if told.platform_id is None:
+        if told.platform_id is None or (self.told and self.told[-1] is told.status):
             return
         truth = self.sandbox.jobs[told.platform_id].status
-        is_so = told.status is truth or (
-            told.status in _ORDER and truth in _ORDER and _ORDER.index(told.status) <= _ORDER.index(truth)
+        before = self.told[-1] if self.told else JobStatus.PENDING
+        is_late = {before, told.status, truth} <= set(_ORDER) and (
+            _ORDER.index(before) <= _ORDER.index(told.status) < _ORDER.index(truth)
         )
-        if not is_so or (told.status.is_terminal and told.status is not truth):
-            self.lies.append(f"told {told.status} ({told.reason}), and it was {truth}")
+        if told.status is not truth and (told.status.is_terminal or not is_late):
+            self.lies.append(f"told {told.status} ({told.reason}) after {before}, and it was {truth}")
+        self.told.append(told.status)
 
     def verdict(self, job: JobRecord) -> list[str]:
         """What is wrong in the end; empty when all is well."""
@@ -144,6 +150,8 @@ class Life:
         events = list(self.ledger.events(job.id))
         if [event.sequence for event in events] != list(range(1, len(events) + 1)):
             wrong.append("the numbers of the events are not 1, 2, 3, …")
+        if self.seen != list(range(1, len(self.seen) + 1)):
+            wrong.append(f"the events were shown as {self.seen}")
         lines = [event.data["message"] for event in events if event.type == "log"]
         if lines != LINES:
             wrong.append(f"{len(lines)} log lines arrived instead of {len(LINES)}, or other ones")
@@ -154,6 +162,13 @@ class Life:
         if found != FILES:
             wrong.append("the adapter is not the one that was trained")
         return wrong
+
+    async def _follow(self, manager: ConnectorManager, id: str) -> None:
+        async for event in manager.jobs.follow(id, len(self.seen)):
+            if event.sequence:
+                self.seen.append(event.sequence)
+                await manager.jobs.get(id)
+                self.compare(id)
 
     async def _is_made(self, id: str) -> bool:
         """True when the platform has the job; one whose answer was lost is settled first."""
@@ -176,8 +191,3 @@ class Life:
 
 async def _submit(manager: ConnectorManager, connector: str, config: TrainingConfig) -> None:
     await manager.jobs.submit(connector, config, feed=False)
-
-
-async def _follow(manager: ConnectorManager, id: str) -> None:
-    async for _ in manager.jobs.follow(id):
-        pass

@@ -18,22 +18,22 @@ from peft_studio_runpod.sandbox import RunpodSandbox
 
 from .rented_life import FILES, LINES, Life
 
-#: Step: method and path of its requests.
-STEPS = {
-    "connect": ("GET", r"/v2/pods$"),
-    "catalogue": ("GET", r"/v2/catalog/gpus"),
-    "rent": ("POST", r"/v2/pods$"),
-    "look at machine": ("GET", r"/v2/pods/\w+$"),
-    "boot log": ("GET", r"/v2/pods/\w+/logs$"),
-    "worker there?": ("GET", r"/v1/health$"),
-    "input there?": ("HEAD", r"/v1/inputs/"),
-    "upload": ("PUT", r"/v1/inputs/"),
-    "begin": ("PUT", r"/v1/job$"),
-    "state": ("GET", r"/v1/job$"),
-    "events": ("GET", r"/v1/events$"),
-    "manifest": ("GET", r"/v1/artifact$"),
-    "file": ("GET", r"/v1/artifact/."),
-    "end": ("DELETE", r"/v2/pods/"),
+#: Step: method and path of its requests, and how many of them pass before a fault strikes.
+STEPS: dict[str, tuple[str, str, int]] = {
+    "connect": ("GET", r"/v2/pods$", 0),
+    "catalogue": ("GET", r"/v2/catalog/gpus", 0),
+    "rent": ("POST", r"/v2/pods$", 0),
+    "look at machine": ("GET", r"/v2/pods/\w+$", 0),
+    "boot log": ("GET", r"/v2/pods/\w+/logs$", 0),
+    "worker there?": ("GET", r"/v1/health$", 0),
+    "input there?": ("HEAD", r"/v1/inputs/", 0),
+    "upload": ("PUT", r"/v1/inputs/", 0),
+    "begin": ("PUT", r"/v1/job$", 0),
+    "state": ("GET", r"/v1/job$", 2),
+    "events": ("GET", r"/v1/events$", 1),
+    "manifest": ("GET", r"/v1/artifact$", 0),
+    "file": ("GET", r"/v1/artifact/.", 1),
+    "end": ("DELETE", r"/v2/pods/", 0),
 }
 FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "late answer": ("delay", {"seconds": 0.2}),
@@ -101,8 +101,8 @@ async def cell(sandbox: RunpodSandbox, step: str, kind: str, how: dict[str, Any]
     """One life. What came of it in a sign, and everything that is wrong."""
     sandbox.reset()
     sandbox.script(lines=LINES, files=FILES, running_seconds=20)
-    method, path = STEPS[step]
-    fault = sandbox.faults.add(kind, method, path, times=2, **how)
+    method, path, after = STEPS[step]
+    fault = sandbox.faults.add(kind, method, path, times=2, after=after, **how)
     with Life.at(sandbox, RunpodConnector, home) as life:
         try:
             job = await life.live(resource_id="RTX A5000")

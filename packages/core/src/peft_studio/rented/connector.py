@@ -24,7 +24,14 @@ from attrs import frozen
 from peft_studio import __version__
 from peft_studio._transport.errors import pause
 from peft_studio.connector import TrainingConnector
-from peft_studio.errors import CapacityError, ConnectionFailed, JobNotFound, PlatformError
+from peft_studio.errors import (
+    CapacityError,
+    ConnectionFailed,
+    JobNotFound,
+    PeftStudioError,
+    PlatformError,
+    RateLimitError,
+)
 from peft_studio.lines import LineWriter
 from peft_studio.models import JobEvent, JobStatus, Rental
 from peft_studio.rented.boot import ATTEMPTS, BOOT_TIME, Boot
@@ -151,12 +158,15 @@ class RentedMachineConnector(TrainingConnector):
         async with aclosing(boot.lines()) as lines:
             async for line in lines:
                 told(line)
-        async with self.worker_of(boot.machine) as worker:
-            if (await worker.state()).has_job:
-                return
-            there, inputs = await asyncio.to_thread(inputs_of, config)
-            created = boot.machine.created or datetime.now(UTC)
-            await worker.start(there, inputs, created=created, tell=lambda done, size: told(_uploaded(done, size)))
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._bring(boot.machine, config, told)
+                break
+            except (ConnectionFailed, RateLimitError) as error:
+                if attempt == ATTEMPTS:
+                    raise
+                rest = _rest(error, attempt)
+            await asyncio.sleep(rest)
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """What the worker says; before it speaks, what the platform says of the machine."""
@@ -240,12 +250,13 @@ class RentedMachineConnector(TrainingConnector):
                         after, fruitless = event.sequence, 0
                         yield event
                 return
-            except ConnectionFailed:
+            except (ConnectionFailed, RateLimitError) as error:
                 fruitless += 1
+                rest = _rest(error, fruitless)
                 machine = await self.get_job_machine(job_id)
                 if fruitless >= ATTEMPTS and machine.state is MachineState.RUNNING:
                     raise
-                await asyncio.sleep(pause(fruitless))
+                await asyncio.sleep(rest)
 
     async def download_artifact(self, job_id: str, destination: Path) -> Path:
         """Bring the adapter to `destination`, verified; what has arrived is gone on with at the next call."""
@@ -281,6 +292,14 @@ class RentedMachineConnector(TrainingConnector):
         if machine.tag is None:
             raise JobNotFound(f"machine {id} was not rented for a job", why="it has no tag of ours")
         return machine
+
+    async def _bring(self, machine: Machine, config: TrainingConfig, tell: Callable[[str], None]) -> None:
+        async with self.worker_of(machine) as worker:
+            if (await worker.state()).has_job:
+                return
+            there, inputs = await asyncio.to_thread(inputs_of, config)
+            created = machine.created or datetime.now(UTC)
+            await worker.start(there, inputs, created=created, tell=lambda done, size: tell(_uploaded(done, size)))
 
     def _launch(self, tag: str, config: TrainingConfig, offer: Offer) -> Launch:
         limits = self.limits
@@ -335,6 +354,11 @@ async def _until(worker: Worker, is_so: Callable[[JobStatus], bool]) -> WorkerSt
         if is_so(state.status) or time.monotonic() > until:
             return state
         await asyncio.sleep(LOOK)
+
+
+def _rest(error: PeftStudioError, attempt: int) -> float:
+    """Seconds before the next attempt; what is in the way may want to be left alone for longer."""
+    return pause(attempt, getattr(error, "retry_after", None) or 0.0)
 
 
 def _required_running(machine: Machine) -> Machine:

@@ -23,8 +23,8 @@ from peft_studio._transport.wire import Answer, Wire
 
 #: Bytes that are handed on at once. Larger blocks cost memory; smaller ones cost time, most of it in the file system.
 BLOCK: Final = 2 * 2**20
-#: Bytes. A shorter body is read to its end by the library, which then can use the connection again.
-_LONG: Final = 2**20
+#: Bytes. A shorter body the library reads in one go, and can use the connection again.
+_LONG: Final = 2**16
 
 Result = TypeVar("Result")
 #: Takes a block, whose memory is used again afterwards.

@@ -20,8 +20,8 @@ from peft_studio.errors import InvalidConfig
 
 #: Bytes that are read at once: larger blocks cost memory, smaller ones time.
 _BLOCK = 2**20
-#: Bytes that are written at once. The system caches them in a piece of memory as large as that: on a virtual machine the
-#: large pieces that are free have often been taken back by the host, and each costs a fault there, 2 s per GB in all.
+#: Bytes that are written at once. The system caches them in a piece of memory as large as that. On a virtual machine
+#: the host has often taken back the large pieces that are free, and each costs a fault there: 1 s per GB in all.
 _WRITTEN = 2**16
 
 

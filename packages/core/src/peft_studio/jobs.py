@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -30,6 +30,7 @@ from peft_studio.errors import (
 from peft_studio.feeding import told
 from peft_studio.homes import kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
+from peft_studio.metrics import metrics_of
 from peft_studio.models import JobEvent, JobStatus
 from peft_studio.session import ConnectorFault
 from peft_studio.training_config import TrainingConfig
@@ -96,8 +97,7 @@ class Jobs:
         """End what was rented for a job that is over, after bringing home the rest of its log and its adapter.
 
         The adapter goes to its output_dir, or to the data directory, unless the caller has it. Nothing is ended while
-        it cannot be saved. A job that `is_empty` never began. Where nothing is rented, or the job goes on, this does
-        nothing.
+        it cannot be saved. A job that `is_empty` never began. Where nothing is rented this does nothing.
         """
         from peft_studio.reconcile.teardown import finish
 
@@ -308,6 +308,9 @@ class Jobs:
         """Ask the connector; not being able to is noted beside the last known status."""
         try:
             status = await self._manager.get_job_status(job.connector, await self._reach(job))
+            if self._is_silent(job, status):
+                self._ledger.record_unreachable(job.id)
+                return
             self._ledger.record_reachable(job.id, status)
             if status.is_terminal:
                 await self.drain(job.id)
@@ -320,6 +323,11 @@ class Jobs:
         except PeftStudioError as error:  # whatever keeps one job's platform from answering, the others are told of
             self._ledger.record_unreachable(job.id)
             self._breakers.note(job.connector, error)
+
+    def _is_silent(self, job: JobRecord, status: JobStatus) -> bool:
+        """True when a job that ran waits again: a rented machine does not go back to its start, its worker is mute."""
+        is_back = (job.status, status) == (JobStatus.RUNNING, JobStatus.PENDING)
+        return is_back and self._manager.rents_machines(job.connector)
 
     async def _command(self, id: str, method: str, record: Callable[[str], None] | None = None) -> JobRecord:
         job = self._ledger.job(id)
@@ -390,12 +398,3 @@ class Jobs:
                 job = self._ledger.job(id)
             left = Budget(job, self._ledger.clock()).seconds_left()
             await asyncio.sleep(LOOK if left is None else min(LOOK, max(1.0, left)))
-
-
-def metrics_of(events: Iterable[JobEvent]) -> list[Mapping[str, Any]]:
-    """The step and eval events as plain rows; of a step that was trained twice the later row stays."""
-    rows: dict[tuple[str, int], Mapping[str, Any]] = {}
-    for event in events:
-        if event.type in ("step", "eval"):
-            rows[event.type, event.data["step"]] = {"type": event.type, "time": event.time, **event.data}
-    return [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0] == "eval"))]

@@ -320,8 +320,7 @@ class SyncJobs:
         """End what was rented for a job that is over, after bringing home the rest of its log and its adapter.
 
         The adapter goes to its output_dir, or to the data directory, unless the caller has it. Nothing is ended while
-        it cannot be saved. A job that `is_empty` never began. Where nothing is rented, or the job goes on, this does
-        nothing.
+        it cannot be saved. A job that `is_empty` never began. Where nothing is rented this does nothing.
         """
         return self._loop.run(self._jobs.finish(id, has_adapter=has_adapter, is_empty=is_empty))
 

@@ -129,10 +129,10 @@ def test_export_of_a_torn_origin(studio: Any, site: Any) -> None:
 
 def test_install_says_what_it_takes_a_name_for(studio: Any, site: Any) -> None:
     """A platform's name alone may well be the platform's own software."""
-    done = studio("connectors", "install", "runpod")
+    done = studio("connectors", "install", "comet")
 
-    assert "runpod is taken as a distribution; our own connectors are local" in done.stderr
-    assert done.stdout.endswith(" runpod\n")
+    assert "comet is taken as a distribution; our own connectors are local, runpod" in done.stderr
+    assert done.stdout.endswith(" comet\n")
     assert "is taken as a distribution" not in studio("connectors", "install", "local").stderr
     assert "nothing that can be installed" in studio("connectors", "install", "what is this", code=3).stderr
 

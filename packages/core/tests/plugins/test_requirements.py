@@ -43,7 +43,7 @@ def test_a_connector_of_ours() -> None:
 @pytest.mark.parametrize(
     ("argument", "name"),
     [
-        ("runpod", "runpod"), ("Acme_Plugin[gpu]>=1,<2", "acme-plugin"), ("acme; python_version>'3'", "acme"),
+        ("torchx", "torchx"), ("Acme_Plugin[gpu]>=1,<2", "acme-plugin"), ("acme; python_version>'3'", "acme"),
         ("acme @ https://host.example/acme.whl", "acme"), ("https://host.example/acme-1.0.whl", None),
         ("git+https://host.example/acme.git@main", None), ("git+ssh://git@host.example/acme", None),
     ],

@@ -72,7 +72,7 @@ class Boot:
             self._heard.put_nowait(None)
 
     async def _speaking(self) -> Machine:
-        until, word = time.monotonic() + BOOT_TIME, ""
+        until, word, looks = time.monotonic() + BOOT_TIME, "", 0
         while time.monotonic() < until:
             machine = await self._look()
             if machine.status != word:
@@ -81,7 +81,8 @@ class Boot:
             if machine.state is MachineState.RUNNING and await self._answers(machine):
                 return machine
             if machine.state is not MachineState.RUNNING:
-                await asyncio.sleep(WORKER_LOOK)
+                looks += 1
+                await asyncio.sleep(min(looks * WORKER_LOOK, PLATFORM_LOOK))
         raise self._never(f"the worker did not answer within {BOOT_TIME / 60:.0f} minutes")
 
     async def _look(self) -> Machine:

@@ -17,7 +17,7 @@ async def probe(subject: Subject, session: Session) -> Any:
     before = len(subject.http.requests) if subject.is_remote else 0
     answer = await session.call(method, **arguments)
     if subject.is_remote and method == "list_resources" and len(subject.http.requests) == before:
-        return await session.status(subject.sandbox.jobs.add().id)
+        return await session.status(subject.sandbox.jobs.add(tag="ps-probe").id)
     return answer
 
 

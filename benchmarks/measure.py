@@ -59,8 +59,13 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> Process:
-    """Run a command to its end. Raises `SystemExit` with its last words when it fails."""
+def run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, *, is_alone: bool = True
+) -> Process:
+    """Run a command to its end. Raises `SystemExit` with its last words when it fails.
+
+    Unless `is_alone`, other children of ours run beside it, and nothing that it leaves behind is waited for.
+    """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -69,7 +74,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path | N
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        usages = [usage, *_wait_for_orphans()]
+        usages = [usage, *(_wait_for_orphans() if is_alone else ())]
         output.seek(0)
         errors.seek(0)
         if process.returncode != 0:

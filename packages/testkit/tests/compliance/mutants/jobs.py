@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants import Mutant, edit, mutant, tried
 
 _STATUS = "        return _status(await self._api.job(job_id))\n"
+_API = '        api = AcmeApi(Transport(address, headers={"Authorization": f"Bearer {key}"}, secrets=[key]))\n'
 _CANCEL = '        return _status(await self._api.command_job(job_id, "cancel")).is_terminal\n'
 _PAUSE = '        return _status(await self._api.command_job(job_id, "pause")) is JobStatus.PAUSED\n'
 _RESUME = '        return _status(await self._api.command_job(job_id, "resume")) is not JobStatus.PAUSED\n'
@@ -162,6 +163,12 @@ MUTANTS = (
             _PAUSE,
             tried(_PAUSE, "PlatformError", "return False"),
         ),
+    ),
+    mutant(
+        "job-leaves-nothing-open",
+        "The status is asked for over a connection of its own, which disconnect forgets.",
+        edit("connector.py", _API, f"{_API}{_API.replace('api = ', 'self._watching = ')}"),
+        edit("connector.py", _STATUS, _STATUS.replace("self._api.", "self._watching.")),
     ),
     mutant(
         "metrics-are-in-order",

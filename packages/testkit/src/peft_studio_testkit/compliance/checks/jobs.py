@@ -14,7 +14,8 @@ from peft_studio import (
 )
 from peft_studio_testkit.compliance.check import group
 from peft_studio_testkit.compliance.checks.submission import submit
-from peft_studio_testkit.compliance.expect import equal, expect, outcome, refused, shown
+from peft_studio_testkit.compliance.expect import collected, equal, expect, outcome, refused, shown
+from peft_studio_testkit.compliance.probe import nothing_open
 from peft_studio_testkit.compliance.subject import Subject
 
 check = group(__name__, feature="training")
@@ -206,6 +207,18 @@ async def pause_after_the_end(subject: Subject) -> None:
         subject.sandbox.advance_until(id, JobStatus.COMPLETED)
         await refused(session.call("pause_job", job_id=id), PlatformError, "pause_job of a job that is done")
         equal(JobStatus.COMPLETED, await session.status(id), "its status afterwards")
+
+
+@check(network=True)
+async def job_leaves_nothing_open(subject: Subject) -> None:
+    """After a job was submitted, watched to its end and fetched, disconnect leaves no connection open."""
+    async with subject.connected() as session:
+        id = await submit(subject, session)
+        subject.sandbox.advance_until(id, JobStatus.COMPLETED)
+        await session.status(id)
+        await collected(session.stream("stream_logs", job_id=id))
+        await session.ask("fetch_artifact", bytes, job_id=id)
+    await nothing_open(subject)
 
 
 @check(offers=("get_metrics",))

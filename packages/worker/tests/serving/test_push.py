@@ -21,14 +21,17 @@ class Hub:
         self.repository: dict[str, object] = {}
         self.files: dict[str, bytes] = {}
         self.tokens: set[str | None] = set()
+        #: Requests that are answered with 403 first.
+        self.refusals = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.tokens.add(self.headers["authorization"])
                 body = self.rfile.read(int(self.headers["content-length"]))
-                text = json.dumps(outer.answer(self.path, body)).encode()
-                self.send_response(200)
+                is_refused, outer.refusals = outer.refusals > 0, outer.refusals - 1
+                text = json.dumps({} if is_refused else outer.answer(self.path, body)).encode()
+                self.send_response(403 if is_refused else 200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(text)))
                 self.end_headers()
@@ -73,7 +76,7 @@ def abandoned(make_worker, make_platform):
 
     def make(**environment: str):
         platform = make_platform()
-        settings = {"KEEP": "0.2", "PUSH": json.dumps(PUSH), "TEARDOWN": platform.recipe()}
+        settings = {"KEEP": "0.2", "RETRY": "0.02", "PUSH": json.dumps(PUSH), "TEARDOWN": platform.recipe()}
         worker = make_worker(**settings).finished(**{"adapter.bin": b"weights", "README.md": b"card"})
         worker.more = {"POD_ID": "1", "POD_KEY": "rpa_SECRETKEY", "REGISTRY_TOKEN": "hf_SECRETTOKEN"} | environment
         worker.platform = platform
@@ -101,11 +104,26 @@ def test_pushed_before_the_end(abandoned, hub) -> None:
     assert 1 == len(worker.platform.requests)
 
 
-def test_a_push_that_fails(abandoned) -> None:
-    """It is said, and the machine ends all the same."""
+def test_a_push_that_fails_is_tried_again(abandoned, hub) -> None:
+    """The registry's trouble may pass."""
+    hub.refusals = 2
+
+    worker = abandoned(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+
+    said = worker.messages()
+    assert 2 == len([line for line in said if line.startswith("the artifact could not be pushed: ")])
+    assert f"pushed the artifact: {hub.url}/me/adapter/commit/abc" in said
+    assert {"README.md", "adapter.bin", "manifest.json"} == set(hub.files)
+
+
+def test_a_push_that_always_fails(abandoned) -> None:
+    """Each failure is said, and the machine ends all the same."""
     worker = abandoned(HF_HUB_OFFLINE="1")
 
-    assert worker.messages()[1].startswith("the artifact could not be pushed: OfflineModeIsEnabled: ")
+    failures = [line for line in worker.messages() if "could not be pushed: OfflineModeIsEnabled: " in line]
+    assert 6 == len(failures)
+    assert failures[0].endswith("another attempt follows after 0.02 s, where the limits allow it")
+    assert "another attempt" not in failures[-1]
 
 
 def test_a_push_without_the_library(make_worker, make_platform, tmp_path) -> None:

@@ -26,8 +26,6 @@ from peft_studio_worker.serving.watchdog import Decision, Limits, Pause, PushArt
 
 #: Seconds between two looks at the job and the clock.
 TICK: Final = 0.2
-#: Seconds that a push may take.
-PUSH_PATIENCE: Final = 1800.0
 #: Seconds that a job has to write its checkpoint when the machine goes down.
 GO_DOWN_PATIENCE: Final = 30.0
 
@@ -42,7 +40,7 @@ class Machine:
         self._clock = clock
         self._started = clock()
         self._record = Record.read(folder.path, self._started)
-        self._watchdog = Watchdog(settings.wait, settings.keep, can_push=settings.push is not None)
+        self._watchdog = Watchdog(settings.wait, settings.keep, settings.retry, settings.push is not None)
         self._is_pausing = False
         self.run = JobRun(folder, self._record, settings.mask)
         self.inputs = InputStore(folder.inputs)
@@ -158,8 +156,8 @@ class Machine:
             case Pause(reason) if not self._is_pausing:
                 self._is_pausing = True
                 await asyncio.to_thread(self._pause, reason)
-            case PushArtifact(reason):
-                await self._push(reason)
+            case PushArtifact(reason, patience):
+                await self._push(reason, patience)
             case TearDown(reason):
                 await asyncio.to_thread(self._give_up, reason)
 
@@ -176,6 +174,8 @@ class Machine:
             stopped=None if is_alive else run.finished,
             has_artifact=run.has_artifact,
             is_pushed=self._record.is_pushed,
+            failed_pushes=self._record.failed_pushes,
+            push_failed=self._record.push_failed,
             acknowledged=self._record.acknowledged,
         )
         return self._watchdog.decide(self.limits, seen)
@@ -193,21 +193,31 @@ class Machine:
         self.run.announce(f"the machine ends: {reason}")
         self.run.settle()
 
-    async def _push(self, reason: str) -> None:
+    async def _push(self, reason: str, patience: float) -> None:
         wanted = self._settings.push
         assert wanted is not None
         self.run.announce(f"pushing the artifact to {wanted.repo_id}: {reason}")
         token = self._settings.secrets.get(wanted.token_env)
         pushing = asyncio.to_thread(push, self.run.folder.artifact, wanted, token)
         try:
-            address = await asyncio.wait_for(pushing, PUSH_PATIENCE)
+            address = await asyncio.wait_for(pushing, patience)
             self.run.announce(f"pushed the artifact: {address}")
+            self._record.is_pushed = True
         except ImportError:
             self.run.announce("the artifact cannot be pushed: huggingface_hub is not installed here", "error")
+            self._record.is_pushed = True
+        except TimeoutError:
+            self._note_failed_push(f"it took more than {patience:g} s")
         except Exception as error:  # noqa: BLE001 -- whatever the library meets, the machine must end
-            self.run.announce(f"the artifact could not be pushed: {type(error).__name__}: {error}", "error")
-        self._record.is_pushed = True
+            self._note_failed_push(f"{type(error).__name__}: {error}")
         await asyncio.to_thread(self._record.save)
+
+    def _note_failed_push(self, why: str) -> None:
+        self._record.failed_pushes += 1
+        self._record.push_failed = self._clock()
+        pause = self._watchdog.pause(self._record.failed_pushes)
+        again = "" if pause is None else f"; another attempt follows after {pause:g} s, where the limits allow it"
+        self.run.announce(f"the artifact could not be pushed: {why}{again}", "error")
 
     async def _tear_down(self) -> None:
         settings, told = self._settings, None

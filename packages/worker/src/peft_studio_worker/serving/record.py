@@ -30,7 +30,11 @@ class Record:
     acknowledged: str | None = None
     #: Why the machine ends: from then on there is no way back.
     over: str | None = None
+    #: Also when it is known that it never can be.
     is_pushed: bool = False
+    failed_pushes: int = 0
+    #: When it failed last, seconds since the epoch.
+    push_failed: float | None = None
 
     @classmethod
     def read(cls, folder: Path, now: float) -> Self:

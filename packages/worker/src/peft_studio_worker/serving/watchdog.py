@@ -14,6 +14,11 @@ from attrs import frozen
 #: Share of the machine's life, and most seconds of it, that are kept for the checkpoint and the artifact's way home.
 RESERVE_SHARE: Final = 0.1
 RESERVE: Final = 600.0
+#: How often a push is tried. The pause after the first failure is `retry` seconds, and each is twice the one before.
+PUSH_ATTEMPTS: Final = 6
+#: Seconds that a push may take, and that the one which is tried first at the very end gets all the same.
+PUSH_PATIENCE: Final = 1800.0
+LAST_PUSH: Final = 120.0
 
 
 @frozen
@@ -77,6 +82,9 @@ class Seen:
     stopped: float | None
     has_artifact: bool
     is_pushed: bool
+    #: How often a push has failed, and when it did last.
+    failed_pushes: int
+    push_failed: float | None
     acknowledged: str | None
 
 
@@ -92,6 +100,8 @@ class PushArtifact:
     """Bring the artifact to the registry, as nobody collects it."""
 
     reason: str
+    #: Seconds that it may take.
+    patience: float = PUSH_PATIENCE
 
 
 @frozen
@@ -106,10 +116,11 @@ Decision = Pause | PushArtifact | TearDown
 
 @frozen
 class Watchdog:
-    """The rules. `wait` and `keep` are seconds."""
+    """The rules. `wait`, `keep` and `retry` are seconds."""
 
     wait: float
     keep: float
+    retry: float
     can_push: bool
 
     def decide(self, limits: Limits, seen: Seen) -> Decision | None:
@@ -118,19 +129,25 @@ class Watchdog:
             gone = seen.acknowledged == "abandoned"
             return TearDown("the client gave the job up" if gone else "the client has the artifact")
         if limits.ends_by is not None and seen.now >= limits.ends_by:
-            return self._end(seen, f"{limits.reason} is reached")
+            reason = f"{limits.reason} is reached"
+            is_untried = self._must_push(seen) and not seen.failed_pushes
+            return PushArtifact(reason, LAST_PUSH) if is_untried else TearDown(reason)
         if limits.pause_by is not None and seen.now >= limits.pause_by:
-            return self._near_the_limit(seen, f"{limits.reason} is near")
-        return self._nobody_there(seen)
+            return self._near_the_limit(limits, seen, f"{limits.reason} is near")
+        return self._nobody_there(limits, seen)
 
-    def _near_the_limit(self, seen: Seen, reason: str) -> Decision | None:
+    def pause(self, failed_pushes: int) -> float | None:
+        """Seconds until a push is tried again after so many failures; None when it is not."""
+        return self.retry * 2 ** (failed_pushes - 1) if failed_pushes < PUSH_ATTEMPTS else None
+
+    def _near_the_limit(self, limits: Limits, seen: Seen, reason: str) -> Decision | None:
         if seen.is_alive:
             return Pause(reason)
-        if self._must_push(seen):
-            return PushArtifact(reason)
-        return self._nobody_there(seen)
+        if self._must_push(seen) and self._is_due(seen):
+            return PushArtifact(reason, self._patience(limits, seen))
+        return self._nobody_there(limits, seen)
 
-    def _nobody_there(self, seen: Seen) -> Decision | None:
+    def _nobody_there(self, limits: Limits, seen: Seen) -> Decision | None:
         if seen.is_alive:
             return None
         if seen.stopped is None:
@@ -138,10 +155,20 @@ class Watchdog:
             return TearDown(f"no job came within {self.wait:g} s") if is_late else None
         if seen.now - max(seen.started, seen.stopped, seen.last_request) < self.keep:
             return None
-        return self._end(seen, f"the job has stopped, and no client has come for {self.keep:g} s")
-
-    def _end(self, seen: Seen, reason: str) -> Decision:
-        return PushArtifact(reason) if self._must_push(seen) else TearDown(reason)
+        reason = f"the job has stopped, and no client has come for {self.keep:g} s"
+        if not self._must_push(seen):
+            return TearDown(reason)
+        return PushArtifact(reason, self._patience(limits, seen)) if self._is_due(seen) else None
 
     def _must_push(self, seen: Seen) -> bool:
-        return self.can_push and seen.has_artifact and not seen.is_pushed
+        is_wanted = self.can_push and seen.has_artifact and not seen.is_pushed
+        return is_wanted and seen.failed_pushes < PUSH_ATTEMPTS
+
+    def _is_due(self, seen: Seen) -> bool:
+        pause = self.pause(seen.failed_pushes) if seen.failed_pushes else None
+        return pause is None or seen.push_failed is None or seen.now >= seen.push_failed + pause
+
+    def _patience(self, limits: Limits, seen: Seen) -> float:
+        """No push outlives the machine's limit by more than the last one may."""
+        left = PUSH_PATIENCE if limits.ends_by is None else limits.ends_by - seen.now
+        return min(PUSH_PATIENCE, max(left, LAST_PUSH))

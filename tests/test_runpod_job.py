@@ -83,6 +83,8 @@ async def test_the_adapter_comes_home_and_the_pod_is_gone(sandbox, manager, ledg
     assert JobStatus.COMPLETED is job.status
     assert written["sha256"] == verify(home_of(job)).sha256
     assert ({}, 1) == (sandbox.bills(), len(sandbox.pods.ever))
+    assert job.cost is not None
+    assert 0 < job.cost < 0.05
     assert list(range(1, len(seen) + 1)) == [event.sequence for event in seen]
     adapter = json.loads((home_of(job) / "adapter_config.json").read_text())
     assert Path(config().base_model).name == adapter["base_model_name_or_path"]

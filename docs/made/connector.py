@@ -38,6 +38,7 @@ OPTIONAL = {
         "resume_job",
         "find_job",
         "get_metrics",
+        "get_job_cost",
         "stream_events",
     ),
     RegistryConnector: (),

@@ -274,14 +274,14 @@ async def test_the_higher_of_bill_and_price_counts(sandbox, connector, rent):
     """Bills come late; RunPod's clock is ahead here, so that the bill is the higher one."""
     pod = rent(disk=73)
     sandbox.advance(3600)
-    assert Decimal("0.75") <= await connector.cost_of(pod.id) < Decimal("0.752")
+    assert Decimal("0.75") <= await connector.get_job_cost(pod.id) < Decimal("0.752")
     sandbox.billing.lag = 1e9
-    assert Decimal(0) <= await connector.cost_of(pod.id) < Decimal("0.1")
+    assert Decimal(0) <= await connector.get_job_cost(pod.id) < Decimal("0.1")
     await connector.end_machine(pod.id)
     with pytest.raises(JobNotFound):
-        await connector.cost_of(pod.id)
+        await connector.get_job_cost(pod.id)
     sandbox.billing.lag = 0
-    assert Decimal("0.75") <= await connector.cost_of(pod.id) < Decimal("0.752")
+    assert Decimal("0.75") <= await connector.get_job_cost(pod.id) < Decimal("0.752")
 
 
 async def test_of_several_limits_the_one_that_lasts_is_obeyed(sandbox, connector):

@@ -232,7 +232,7 @@ class RunpodConnector(RentedMachineConnector):
         """Balance and spending, which only GraphQL tells."""
         return await self._api.account()
 
-    async def cost_of(self, job_id: str) -> Decimal:
+    async def get_job_cost(self, job_id: str) -> Decimal | None:
         """What the pod has cost, US dollars: its price since its creation, or RunPod's bill when that is higher.
 
         Bills come late, and are all that is left of a pod that is gone. A time for which it was stopped counts as if it

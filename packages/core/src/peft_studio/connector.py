@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -123,6 +124,10 @@ class PlatformConnector(ABC):
     async def get_pricing(self, resource_id: str) -> PricingInfo:
         """What a resource costs now."""
         self._refuse("training", "price resources")
+
+    async def get_job_cost(self, job_id: str) -> Decimal | None:
+        """What the job has cost so far with everything that was rented for it, US dollars; None when nobody knows."""
+        self._refuse("training", "tell what jobs cost")
 
     # Registry and tracking.
 

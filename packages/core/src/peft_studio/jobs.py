@@ -32,6 +32,7 @@ from peft_studio.homes import kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.metrics import metrics_of
 from peft_studio.models import JobEvent, JobStatus
+from peft_studio.prices import price_of
 from peft_studio.session import ConnectorFault
 from peft_studio.training_config import TrainingConfig
 
@@ -91,6 +92,7 @@ class Jobs:
             self._ledger.record_lost(job.id, error.what if error.why is None else f"{error.what}: {error.why}")
             await self.finish(job.id, is_empty=True)
             raise
+        await self._learn_price(job)
         return self._ledger.job(job.id)
 
     async def finish(self, id: str, *, has_adapter: bool = False, is_empty: bool = False) -> list[Ended]:
@@ -365,15 +367,14 @@ class Jobs:
 
     async def _learn_price(self, job: JobRecord) -> None:
         """What an hour costs, asked once for each job; where nobody can tell it stays unknown."""
-        resource = job.config.get("resource_id")
-        if resource is None or job.hourly_rate is not None or not job.reachable:
+        if job.hourly_rate is not None or not job.reachable or job.platform_id is None:
             return
         try:
-            price = await self._manager.get_pricing(job.connector, resource)
+            price = await price_of(self._manager, job)
         except PeftStudioError as error:
             _log.info("the price of job %s is not known: %s", job.id, error)
             return
-        if price.hourly_rate is not None:
+        if price is not None and price.hourly_rate is not None:
             self._ledger.record_price(job.id, price.hourly_rate, price.currency)
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -220,6 +221,10 @@ class SyncConnectorManager:
         For a connector that has only log lines these are the events, with a state event after the last line.
         """
         return self._loop.iterate(self._manager.stream_events(name, job_id, after))
+
+    def get_job_cost(self, name: str, job_id: str) -> Decimal | None:
+        """What a job has cost so far with everything that was rented for it, US dollars; None when nobody knows."""
+        return self._loop.run(self._manager.get_job_cost(name, job_id))
 
     def fetch_artifact(self, name: str, job_id: str) -> bytes:
         """The adapter as bytes, for small adapters. Raises `ArtifactNotFound`."""

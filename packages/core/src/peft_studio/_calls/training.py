@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ class TrainingCalls(Connections):
             async for event in events:
                 self._notify(name, event)
                 yield event
+
+    async def get_job_cost(self, name: str, job_id: str) -> Decimal | None:
+        """What a job has cost so far with everything that was rented for it, US dollars; None when nobody knows."""
+        answer: Decimal | None = await self._session(name).ask("get_job_cost", Decimal | None, job_id=job_id)
+        return answer
 
     async def fetch_artifact(self, name: str, job_id: str) -> bytes:
         """The adapter as bytes, for small adapters. Raises `ArtifactNotFound`."""

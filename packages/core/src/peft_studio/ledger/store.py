@@ -212,6 +212,10 @@ class Ledger:
         """What an hour of the job's machine costs."""
         self._db.execute("UPDATE jobs SET hourly_rate = ?, currency = ? WHERE id = ?", (str(hourly_rate), currency, id))
 
+    def record_cost(self, id: str, cost: Decimal) -> None:
+        """What the job has cost in all, US dollars."""
+        self._db.execute("UPDATE jobs SET cost = ? WHERE id = ?", (str(cost), id))
+
     def notes(self, id: str) -> list[Note]:
         """News of the job that were refused, oldest first."""
         rows = self._db.execute("SELECT written, text FROM notes WHERE job_id = ? ORDER BY number", (id,))

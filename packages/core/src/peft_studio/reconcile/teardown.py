@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 #: Seconds that may pass with bringing home a job's log, and its adapter.
 LOG_TIME: Final = 30.0
 ARTIFACT_TIME: Final = 300.0
+
+
+_log = logging.getLogger(__name__)
 
 
 @frozen
@@ -50,6 +54,7 @@ async def finish(
     A failed job loses its checkpoints with its machine, and cannot be resumed any more.
     """
     rentals = await manager.list_rentals(job.connector)
+    await _note_cost(manager, ledger, job)
     ended = []
     for rental in (each for each in rentals if job.id == each.tag or job.platform_id == each.id):
         holds_results = not is_empty and _holds_results(rental, job)
@@ -87,6 +92,17 @@ async def _end_and_look(manager: ConnectorManager, ledger: Ledger, job: JobRecor
     if is_gone:
         ledger.settle(job.id, "teardown", "gone", target=target)
     return is_gone
+
+
+async def _note_cost(manager: ConnectorManager, ledger: Ledger, job: JobRecord) -> None:
+    """While it can still be told."""
+    try:
+        cost = await manager.get_job_cost(job.connector, str(job.platform_id))
+    except PeftStudioError as error:
+        _log.info("what job %s has cost is not known: %s", job.id, error)
+        return
+    if cost is not None:
+        ledger.record_cost(job.id, cost)
 
 
 def _holds_results(rental: Rental, job: JobRecord) -> bool:

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -264,6 +265,13 @@ class RentedMachineConnector(TrainingConnector):
         async with self.worker_of(machine) as worker:
             await worker.download(destination)
         return destination
+
+    async def get_job_cost(self, job_id: str) -> Decimal | None:
+        """The machine's age at its price now; a time for which it stood still counts in full."""
+        machine = await self.get_job_machine(job_id)
+        if machine.created is None or machine.hourly_rate is None or machine.currency != "USD":
+            return None
+        return machine.hourly_rate * Decimal((datetime.now(UTC) - machine.created).total_seconds()) / 3600
 
     async def find_job(self, tag: str) -> str | None:
         """The oldest machine with that tag."""

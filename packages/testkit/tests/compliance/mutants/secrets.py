@@ -106,4 +106,18 @@ MUTANTS = (
             ),
         ),
     ),
+    mutant(
+        "secret-is-not-in-the-job",
+        "The job is given the key, so that it can report back.",
+        edit("connector.py", _ADDRESS, f"        self._key = key\n{_ADDRESS}"),
+        edit(
+            "connector.py",
+            _SUBMIT,
+            "        from attrs import evolve\n"
+            "        await self._api.upload(dataset, place)\n"
+            "        request = JobRequest.for_training(config, dataset)\n"
+            '        request = evolve(request, training={**request.training, "report_with": self._key})\n'
+            "        return (await self._api.create_job(request)).id\n",
+        ),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from peft_studio import ConnectorManager, ConnectorRegistry, Ledger, PeftStudioError
 from peft_studio_testkit.compliance.check import group
 from peft_studio_testkit.compliance.checks.artifacts import contents
+from peft_studio_testkit.compliance.checks.submission import TAG, submit
 from peft_studio_testkit.compliance.expect import expect, outcome
 from peft_studio_testkit.compliance.probe import probe
 from peft_studio_testkit.compliance.subject import Subject
@@ -88,6 +90,17 @@ async def secret_is_not_in_the_ledger(subject: Subject) -> None:
                 await outcome(manager.submit_job(subject.name, config))
         for name, data in contents(Path(folder)).items():
             _hidden(subject, data.decode("utf-8", "replace"), name)
+
+
+@check(feature="training")
+async def secret_is_not_in_the_job(subject: Subject) -> None:
+    """Nothing that a job is made of has it: a platform shows that to whoever may see the job."""
+    method, path = subject.http.job_creation
+    async with subject.connected() as session:
+        await submit(subject, session, tag=TAG)
+    for request in subject.http.requests:
+        if request.method == method and re.search(path, request.path):
+            _hidden(subject, request.body.decode("utf-8", "replace"), f"the body of {method} {request.path}")
 
 
 async def _submission_that_repeats(subject: Subject) -> None:

@@ -170,14 +170,14 @@ async def test_an_upload_goes_on_where_it_ended(machine, tmp_path):
 
     def tell(there: int, size: int) -> None:
         counts.append(there)
-        if there == 500_000:
+        if there == 300_000:
             machine.crash()
             machine.boot()
 
     async with Worker(machine.address, TOKEN, piece=100_000) as worker:
         await worker.upload(data, tell)
 
-    assert list(range(100_000, 1_000_001, 100_000)) == counts
+    assert [100_000, 300_000, 700_000, 1_000_000] == counts  # a quick line gets larger pieces
     (arrived,) = (machine.folder / "ps-job" / "inputs").iterdir()
     assert data.sha256 == Input.of(arrived).sha256
 

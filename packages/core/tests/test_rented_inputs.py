@@ -11,6 +11,7 @@ from peft_studio import InvalidConfig, TrainingConfig
 from peft_studio.rented import inputs_of
 from peft_studio.rented.inputs import check_inputs
 from peft_studio.rented.machine import worker_token
+from peft_studio.rented.worker import PIECE, _next_piece
 
 
 @pytest.fixture
@@ -107,3 +108,23 @@ def test_each_job_has_a_token_of_its_own():
     assert 3 == len({token, worker_token("rpa_secret", "ps-two"), worker_token("rpa_other", "ps-one")})
     assert len(token) >= 32
     assert "rpa_secret" not in token
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_through", "expected"),
+    [(1, True, 2 * PIECE), (10, True, PIECE), (30, True, PIECE // 2), (1, False, PIECE // 2)],
+)
+def test_pieces_suit_the_line(seconds, is_through, expected):
+    """A request ends long before a platform's proxy cuts it off, and a quick line has few of them."""
+    assert expected == _next_piece(PIECE, seconds, is_through=is_through)
+
+
+def test_pieces_have_bounds():
+    """However quick or slow the line."""
+    piece = PIECE
+    for _ in range(20):
+        piece = _next_piece(piece, 0.1, is_through=True)
+    assert 64 * 2**20 == piece
+    for _ in range(20):
+        piece = _next_piece(piece, 99, is_through=True)
+    assert 2**18 == piece

@@ -46,7 +46,6 @@ BATCH_SECONDS = 0.2
 
 #: Seconds for what a job that was just paused has said.
 PAUSED_SECONDS = 3.0
-
 #: Seconds between two looks at the budget of a job that is followed.
 LOOK = 30.0
 

@@ -7,6 +7,7 @@
 #   PEFT_STUDIO_WORKER_VERSION   version to install, unless it is installed already
 #   PEFT_STUDIO_WORKER_INSTALL   what to give to pip instead, such as the address of a wheel; words are split at spaces
 #   PEFT_STUDIO_WORKER_VENV      folder for a virtual environment (/opt/peft-studio-worker, or one in the home)
+#   PEFT_STUDIO_WORKER_BOOT      seconds that the installation may take (1800), within the limits of time and money
 #   PEFT_STUDIO_WORKER_TEARDOWN, PEFT_STUDIO_WORKER_RETRY, and all others: see `peft-studio-worker serve`
 
 set -u
@@ -19,10 +20,12 @@ elif [ -w /opt ]; then venv=/opt/peft-studio-worker
 else venv=${HOME:-/tmp}/.peft-studio-worker-venv
 fi
 child=
+guard=
 
 # The platform stops the machine: pass that on, so that the job writes a checkpoint, and end then.
 stopped() {
     say "the machine goes down"
+    [ -z "$guard" ] || kill "$guard" 2>/dev/null
     if [ -n "$child" ]; then kill -TERM "$child" 2>/dev/null; wait "$child"; fi
     exit 143
 }
@@ -50,6 +53,35 @@ wanted = os.environ.get("PEFT_STUDIO_WORKER_VERSION")
 parts = ("peft_studio_worker", "uvicorn", "starlette", "torch", "transformers", "peft")
 sys.exit((wanted or found) != found or not all(map(util.find_spec, parts)))
 ' 2>/dev/null
+}
+
+# A download that hangs must not be paid for until somebody looks: the installation is killed when its time is over. What
+# cannot be read of the limits is left to the worker, which refuses it.
+guard_installation() {
+    "$python" - "$child" <<'PYTHON' &
+import math, os, signal, sys, time
+from datetime import datetime
+
+def number(name):
+    try:
+        value = float(os.environ.get("PEFT_STUDIO_WORKER_" + name, ""))
+    except ValueError:
+        return math.inf
+    return value if value >= 0 else math.inf
+
+try:
+    age = time.time() - datetime.fromisoformat(os.environ.get("PEFT_STUDIO_WORKER_CREATED", "")).timestamp()
+except ValueError:
+    age = 0.0
+rate = number("HOURLY_RATE")
+paid = number("MAX_COST") / rate * 3600 if 0 < rate < math.inf else math.inf
+boot = number("BOOT")
+patience = max(0.0, min(boot if boot < math.inf else 1800.0, min(number("DEADLINE"), paid) - max(0.0, age)))
+time.sleep(patience)
+print(f"peft-studio-worker bootstrap: the installation is not done after {patience:.0f} s", file=sys.stderr, flush=True)
+os.kill(int(sys.argv[1]), signal.SIGKILL)
+PYTHON
+    guard=$!
 }
 
 # Into an environment of its own, which sees the torch of the image and is spared the protection of the system Python.
@@ -82,9 +114,12 @@ install_worker() {
     env -u PEFT_STUDIO_WORKER_TOKEN -u PEFT_STUDIO_WORKER_KEY -u PEFT_STUDIO_WORKER_TEARDOWN \
         "$python" -m pip install --no-input --disable-pip-version-check "$@" >&2 &
     child=$!
+    guard_installation
     wait "$child"
     code=$?
     child=
+    kill "$guard" 2>/dev/null
+    guard=
     return "$code"
 }
 

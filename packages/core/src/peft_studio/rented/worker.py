@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,8 +26,12 @@ from peft_studio.rented.inputs import Input
 from peft_studio.training_config import TrainingConfig
 from peft_studio.transport import Transport
 
-#: Bytes of one request: what a platform's proxy lets through, and what is sent again at most.
-PIECE: Final = 32 * 2**20
+#: Bytes that the first request of an upload brings, and that any brings at least and at most.
+PIECE: Final = 8 * 2**20
+_LEAST, _MOST = 2**18, 64 * 2**20
+#: Seconds that a request may take which brings a piece: platforms' proxies cut off after a hundred. A line that is
+#: several times as fast gets larger pieces.
+_PIECE_SECONDS: Final = 20.0
 #: Seconds that the worker may take for an answer when nothing happens; platforms' proxies cut off after a hundred.
 WAIT: Final = 25
 #: Attempts in a row that bring nothing new, until an upload is given up.
@@ -60,7 +65,8 @@ class Worker:
 
     It always knows its job and its events: a 404 there is the word of something in between, and a `ConnectionFailed`.
 
-    `certificate` is the only one that it may show. `piece` is how much of a file one request brings, bytes.
+    `certificate` is the only one that it may show. `piece` is how much of a file the first request
+    brings, bytes; the line decides about the others.
     """
 
     def __init__(
@@ -123,7 +129,9 @@ class Worker:
         fruitless, most = 0, -1
         there, is_complete = await self._progress(each)
         while not is_complete:
-            before, failure = there, await self._send(each, there)
+            before, started = there, time.monotonic()
+            failure = await self._send(each, there)
+            self._piece = _next_piece(self._piece, time.monotonic() - started, is_through=failure is None)
             there, is_complete = await self._progress(each)
             if tell is not None:
                 tell(there, each.size)
@@ -219,6 +227,12 @@ def _put_verified(arriving: Path, destination: Path, arrived: Collection[str]) -
         shutil.rmtree(arriving, ignore_errors=True)
         raise
     put_in_place(arriving, destination)
+
+
+def _next_piece(piece: int, seconds: float, *, is_through: bool) -> int:
+    if not is_through or seconds > _PIECE_SECONDS:
+        return max(piece // 2, _LEAST)
+    return min(piece * 2, _MOST) if seconds < _PIECE_SECONDS / 4 else piece
 
 
 def _state(document: Any) -> WorkerState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -34,6 +35,14 @@ def machine(make_worker, make_platform, tmp_path):
         return worker
 
     return make
+
+
+@pytest.fixture(scope="module")
+def virtual_environment(tmp_path_factory) -> Path:
+    """One that an earlier start of the container has left, without the worker."""
+    folder = tmp_path_factory.mktemp("image") / "venv"
+    subprocess.run([Path(sys.base_prefix) / "bin" / "python3", "-m", "venv", folder], check=True)
+    return folder
 
 
 def lines(worker) -> list[str]:
@@ -90,6 +99,30 @@ def test_what_cannot_be_installed_ends_in_teardown_and_sleep(machine, tmp_path) 
     assert "step 1 of the teardown: 500" in said
     assert not [secret for secret in ("rpa_SECRETKEY", TOKEN) if secret in said]
     assert worker.process.poll() is None
+    assert 143 == worker.kill(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"BOOT": "0.5"},
+        {"DEADLINE": "600", "CREATED": "2026-01-01T00:00:00Z"},
+        {"MAX_COST": "0.0001", "HOURLY_RATE": "7.2"},
+    ],
+)
+def test_an_installation_that_hangs_ends_in_teardown(machine, virtual_environment, limits) -> None:
+    """When its time is over, or that of the machine, or its money."""
+    image = Path(sys.base_prefix) / "bin" / "python3"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        install = f"http://127.0.0.1:{silent.getsockname()[1]}/peft_studio_worker-1-py3-none-any.whl"
+        settings = {"VERSION": "0.0.1", "INSTALL": install, "VENV": str(virtual_environment)} | limits
+        worker = machine(204, python=image, **settings)
+        worker.spawn()
+        until(lambda: len(worker.platform.requests) == 1)
+
+    said = worker.said.read_text()
+    assert "peft-studio-worker bootstrap: the installation is not done after 0 s" in said
+    assert "peft-studio-worker bootstrap: the worker could not be installed" in lines(worker)
     assert 143 == worker.kill(signal.SIGTERM)
 
 

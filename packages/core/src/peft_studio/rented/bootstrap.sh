@@ -55,8 +55,8 @@ sys.exit((wanted or found) != found or not all(map(util.find_spec, parts)))
 ' 2>/dev/null
 }
 
-# A download that hangs must not be paid for until somebody looks: the installation is killed when its time is over. What
-# cannot be read of the limits is left to the worker, which refuses it.
+# A download that hangs must not be paid for until somebody looks: the installation is killed when its time is over.
+# What cannot be read of the limits is left to the worker, which refuses it.
 guard_installation() {
     "$python" - "$child" <<'PYTHON' &
 import math, os, signal, sys, time

@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
+import pytest
 from attrs import frozen
 from impact import Impact
 from mutants import Mutant
@@ -27,10 +29,18 @@ class Trial:
     count: int
 
 
+#: What the first check would import, in every process anew.
+_IMPORTED = ["trial", "hatchling.builders.wheel", "httpx2", "jinja2", "peft_studio.manager", "uvicorn.server"]
+
+
 def pool() -> ProcessPoolExecutor:
     """A process for each mutant, forked from one that has imported everything; three for each core, as most wait."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["trial"])
+    context.set_forkserver_preload(_IMPORTED)
+    with pytest.MonkeyPatch.context() as patch:
+        # The server does not know our sys.path, and says nothing when it cannot import something.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        ensure_running()
     return ProcessPoolExecutor(3 * (os.cpu_count() or 1), mp_context=context, max_tasks_per_child=1)
 
 

@@ -20,7 +20,10 @@ MUTANTS = (
         "artifact-arrives",
         "download_artifact answers the folder above.",
         edit("connector.py", _HOME, _HOME.replace("return await", "await") + "        return destination.parent\n"),
-        also={"artifact-as-bytes": "fetch_artifact is built on download_artifact"},
+        also={
+            "artifact-as-bytes": "fetch_artifact is built on download_artifact",
+            "job-leaves-nothing-open": "it fetches the artifact too",
+        },
     ),
     mutant(
         "nothing-else-is-left",

@@ -149,7 +149,10 @@ MUTANTS = (
         "disconnect-closes-everything",
         "disconnect forgets the connection without closing it.",
         edit("connector.py", "            await connection.close()\n", "            del connection\n"),
-        also={"connect-twice": "it ends with a disconnect, after which nothing may be open"},
+        also={
+            "connect-twice": "it ends with a disconnect, after which nothing may be open",
+            "job-leaves-nothing-open": "so does that",
+        },
     ),
     mutant(
         "refused-connect-leaves-nothing-open",

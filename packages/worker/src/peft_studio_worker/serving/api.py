@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -139,6 +140,8 @@ def read_job(body: dict[str, Any]) -> dict[str, Any]:
     inputs = body.get("inputs")
     if not isinstance(inputs, list) or not all(map(_is_input, inputs)):
         raise BadRequest(422, "inputs must be a list of objects with sha256, size, and suffix or place")
+    inputs = [{name: each[name] for name in _INPUT_FIELDS if each.get(name) is not None} for each in inputs]
+    _require_room([each["place"] for each in inputs if "place" in each])
     config = body.get("config")
     if not isinstance(config, dict):
         raise BadRequest(422, "config must be an object")
@@ -157,7 +160,7 @@ def read_job(body: dict[str, Any]) -> dict[str, Any]:
         "created": _created(body.get("created")),
         "hourly_rate": _rate(body.get("hourly_rate")),
         "config": wanted.to_dict(),
-        "inputs": [{name: each[name] for name in _INPUT_FIELDS if name in each} for each in inputs],
+        "inputs": inputs,
     }
 
 
@@ -170,6 +173,14 @@ def _is_input(item: Any) -> bool:
     if place is not None:
         return isinstance(place, str) and is_place(place)
     return "suffix" in item and isinstance(suffix, str) and bool(SUFFIX.fullmatch(suffix))
+
+
+def _require_room(places: list[str]) -> None:
+    """Refuse two files at one place, and a file where another needs a folder."""
+    folders = {str(folder) for place in places for folder in PurePosixPath(place).parents}
+    taken = [place for place in places if places.count(place) > 1 or place in folders]
+    if taken:
+        raise BadRequest(422, f"two inputs need the place {taken[0]!r}")
 
 
 def _created(text: Any) -> str:

@@ -20,6 +20,8 @@ from attrs import frozen
 #: Bytes that are gathered before they are written.
 BLOCK: Final = 1 << 20
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: How the store's own files begin: inputs, and parts of them.
+_OWN: Final = re.compile(r"\.?[0-9a-f]{64}")
 SUFFIX: Final = re.compile(r"(\.[A-Za-z0-9]{1,16}){0,2}")
 
 
@@ -27,7 +29,7 @@ def is_place(text: str) -> bool:
     """True for a path that stays in the folder of the inputs and cannot be taken for one of its own files."""
     parts = text.split("/")
     is_inside = len(parts) > 1 and all(part not in ("", ".", "..") and part.isprintable() for part in parts)
-    return is_inside and len(text) <= 512 and "\\" not in text
+    return is_inside and len(text) <= 512 and "\\" not in text and not _OWN.match(text)
 
 
 class OffsetConflict(Exception):

@@ -125,6 +125,14 @@ def test_a_stopped_pod_is_out_of_reach(sandbox, api, ask):
     assert 401 == ask(pod).status_code  # its token is another one
 
 
+def test_a_long_wait_is_cut_off_by_the_proxy(sandbox, rent_for_a_job, ask):
+    """As for a pod that runs: who waits longer for the first byte than the proxy does gets 524."""
+    pod = rent_for_a_job()
+    sandbox.proxy.limit = 0.1
+    assert 524 == ask(pod, "events?wait=10").status_code
+    assert 200 == ask(pod, "events?wait=0").status_code
+
+
 def test_a_wrong_setting_is_told_in_the_log(rent_for_a_job, ask):
     """A worker that cannot start never answers, and the log of the pod says why."""
     pod = rent_for_a_job(DEADLINE="soon")

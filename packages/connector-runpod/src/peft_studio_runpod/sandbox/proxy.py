@@ -10,7 +10,7 @@ import httpx2
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from peft_studio_runpod.sandbox.fleet import Fleet
 from peft_studio_runpod.sandbox.pods import PodStatus
@@ -41,7 +41,7 @@ class Proxy:
         if pod is None or inside not in pod.spec.http_ports:
             return PlainTextResponse("not found", 404)
         if pod.worker is not None and pod.status is PodStatus.RUNNING and pod.worker.listens_at(inside):
-            return _Pretended(pod.worker, request.path_params["path"])
+            return _Pretended(pod.worker, request.path_params["path"], self.limit)
         port = pod.port(inside)
         return edge_page(502) if port is None else await self._forward(request, port)
 
@@ -72,14 +72,24 @@ class Proxy:
 class _Pretended(Response):
     """The answer of a worker in this very process."""
 
-    def __init__(self, worker: ScriptedWorker, path: str) -> None:
+    def __init__(self, worker: ScriptedWorker, path: str, limit: float) -> None:
         super().__init__()
         self._worker = worker
         self._path = f"/{path}"
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         inside = {**scope, "path": self._path, "raw_path": self._path.encode(), "root_path": "", "path_params": {}}
-        await self._worker(inside, receive, send)
+        try:
+            async with asyncio.timeout(self._limit) as patience:
+
+                async def sending(message: Message) -> None:
+                    patience.reschedule(None)  # it has begun
+                    await send(message)
+
+                await self._worker(inside, receive, sending)
+        except TimeoutError:
+            await edge_page(524)(scope, receive, send)
 
 
 def _onward(client: httpx2.AsyncClient, request: Request, port: int) -> httpx2.Request:

@@ -39,6 +39,7 @@ EVERYTHING = [
     *("-e", "packages/core[keyring,encrypted-file]"),
     *("-e", "packages/worker[train,parquet,quantize,serve]"),
     *("-e", "packages/testkit[openapi,worker]"),
+    *("-e", "packages/connector-huggingface[sandbox]"),
     *("-e", "packages/connector-runpod[sandbox]"),
 ]
 

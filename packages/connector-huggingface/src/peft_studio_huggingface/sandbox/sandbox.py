@@ -1,0 +1,104 @@
+"""`HuggingFaceSandbox`: the Hub on loopback, and the object storage behind it on an origin of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Mount
+
+from peft_studio_huggingface.sandbox.account_routes import AccountRoutes
+from peft_studio_huggingface.sandbox.accounts import Accounts
+from peft_studio_huggingface.sandbox.commit_routes import CommitRoutes
+from peft_studio_huggingface.sandbox.doorman import Doorman
+from peft_studio_huggingface.sandbox.hub import Hub
+from peft_studio_huggingface.sandbox.lfs_routes import LfsRoutes, Multipart
+from peft_studio_huggingface.sandbox.limits import Limits
+from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_refusal
+from peft_studio_huggingface.sandbox.reading_routes import ReadingRoutes
+from peft_studio_huggingface.sandbox.resolve_routes import ResolveRoutes
+from peft_studio_huggingface.sandbox.search_routes import SearchRoutes
+from peft_studio_huggingface.sandbox.signing import Signer
+from peft_studio_huggingface.sandbox.storage import Storage
+from peft_studio_huggingface.sandbox.store import Store
+from peft_studio_huggingface.sandbox.writing_routes import WritingRoutes
+from peft_studio_testkit.sandbox import HttpSandbox
+from peft_studio_testkit.sandbox.edge import Edge
+from peft_studio_testkit.sandbox.server import Listener
+
+
+class HuggingFaceSandbox(HttpSandbox):
+    """Models as git repositories with LFS: what a client of the Hub finds at `HF_ENDPOINT`."""
+
+    secret_keys = ("token",)
+    file_upload = ("PUT", r"/lfs/.")
+    file_download: ClassVar[str] = r"/resolve/.|/lfs/."
+    #: The Hub's own are of 1000: here a client that stops after the first page is noticed sooner.
+    page_size: ClassVar[int] = 20
+
+    def __init__(self, *, speed: float = 0.0, worker: bool = False, port: int = 0) -> None:
+        super().__init__(speed=speed, worker=worker, port=port)
+        self.accounts = Accounts(lambda: self.key)
+        self.limits = Limits(self.clock)
+        self.multipart = Multipart()
+        self._store = Store()
+        #: The truth: `hub[id].head.files`, `.branches`, `.tags`; `hub.add` seeds it.
+        self.hub = Hub(self.accounts, self._store, self.clock)
+        self._signer = Signer(self.clock, lambda: self.storage_url)
+
+    # The platform.
+
+    def routes(self) -> list[BaseRoute]:
+        hub = Starlette(
+            routes=[
+                *AccountRoutes(self.accounts).routes(),
+                *SearchRoutes(self.hub, lambda: self.page_size).routes(),
+                *WritingRoutes(self.hub).routes(),
+                *CommitRoutes(self.hub).routes(),
+                *ReadingRoutes(self.hub, lambda: self.page_size).routes(),
+                *LfsRoutes(self.hub, self._signer, self.multipart).routes(),
+                *ResolveRoutes(self.hub, self._signer).routes(),
+            ],
+            exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
+        )
+        return [Mount("/", Doorman(hub, self.accounts, self.limits))]
+
+    def authenticate(self, request: HTTPConnection) -> bool:
+        """The doorman does: much may be had without a token."""
+        return True
+
+    def error_body(self, message: str) -> dict[str, str]:
+        return {"error": message}
+
+    def credentials(self) -> dict[str, str]:
+        return {"token": self.key, "base_url": self.url}
+
+    def environment(self) -> dict[str, str]:
+        """A client with Xet never falls back to LFS by itself, so it is switched off."""
+        return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.key, "HF_HUB_DISABLE_XET": "1"}
+
+    @property
+    def storage_url(self) -> str:
+        """Where files in LFS are. Its requests stand in `requests`, and faults strike it, as they do the Hub."""
+        return self._listener(2).url
+
+    def start(self) -> None:
+        super().start()
+        self._listeners.append(Listener(Edge(self, Starlette(routes=Storage(self._store, self._signer).routes()))))
+        self._server().call(self._open)
+
+    def reset(self) -> None:
+        super().reset()
+        self._store.open(self.folder / "hub")
+        self.accounts.reset()
+        self.limits.reset()
+        self.hub.clear()
+        self.multipart.above, self.multipart.part_size = Multipart().above, Multipart().part_size
+
+    # What a test does to it.
+
+    def limit(self, requests: int, seconds: float) -> None:
+        """The same quota and length for both windows of the rate limit."""
+        self.limits.set(requests, seconds)

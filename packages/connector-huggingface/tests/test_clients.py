@@ -1,0 +1,155 @@
+"""`huggingface_hub`, unchanged and in an environment of its own: it takes the sandbox for the Hub.
+
+It comes from the public registry; where that cannot be reached, the tests are skipped and say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_studio_huggingface.sandbox import HuggingFaceSandbox
+from peft_studio_huggingface.sandbox.git import object_id, pointer
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., Any]
+CLIENTS = Path(__file__).with_name("clients")
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CARD = f"---\nbase_model: {BASE}\nlibrary_name: peft\ntags:\n- lora\nlicense: apache-2.0\n---\n\n# Tiny\n"
+#: How pip and uv say that there is no network, or one whose certificates they do not trust.
+UNREACHABLE = re.compile(
+    r"Temporary failure in name resolution|NameResolutionError|Name or service not known|NewConnectionError"
+    r"|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused|CERTIFICATE_VERIFY_FAILED"
+)
+
+
+def obtain(*command: str | Path) -> None:
+    """Run an installer; skip where it finds no network, and fail for any other reason."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, check=False)
+    said = done.stdout + done.stderr
+    if done.returncode and UNREACHABLE.search(said):
+        pytest.skip(f"the registry of {Path(command[0]).name} cannot be reached: huggingface_hub was not asked")
+    assert done.returncode == 0, said
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment with the newest `huggingface_hub`."""
+    folder = tmp_path_factory.mktemp("client")
+    uv = shutil.which("uv")
+    venv.create(folder, with_pip=uv is None)
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if uv:
+        obtain(uv, "pip", "install", "--quiet", "--python", python, "huggingface_hub")
+    else:
+        obtain(python, "-m", "pip", "install", "huggingface_hub")
+    return python
+
+
+@pytest.fixture
+def run(sandbox: HuggingFaceSandbox, python: Path, tmp_path: Path) -> Run:
+    """Runs one of the programs and gives what it saw."""
+
+    def program(name: str, *arguments: str, **variables: str) -> Any:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **sandbox.environment(), **variables}
+        done = subprocess.run(
+            [python, CLIENTS / name, *arguments],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return program
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """A folder with a card, a config, weights and a file in a folder."""
+    folder = tmp_path / "adapter"
+    (folder / "metrics").mkdir(parents=True)
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
+    (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 400)
+    (folder / "metrics/loss.csv").write_text("0,2.31\n1,1.87\n", encoding="utf-8")
+    (folder / "empty").touch()
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The sha256 of every file."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_repository_lives(sandbox, run, adapter):
+    """Token, create, upload, list, metadata, references, conflicts, download by pin, and what it makes of refusals."""
+    stranger, reader = sandbox.accounts.issue("stranger"), sandbox.accounts.issue("me", "read")
+    sandbox.hub.add("acme/gated", {"config.json": b"{}"}, gated="manual")
+    seen = run("repositories.py", str(adapter), "hf_wrong", stranger, reader)
+    content = (adapter / "adapter_model.safetensors").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert [sha256, len(content), object_id("blob", pointer(sha256, len(content)))] == seen.pop("lfs")
+    assert digests(adapter) == seen.pop("digests")
+    whoami = seen.pop("whoami")
+    assert ["me", "write", "read"] == [*whoami[:2], whoami[2]["accessToken"]["role"]]
+    tags = ["peft", "safetensors", "lora", f"base_model:{BASE}", f"base_model:adapter:{BASE}", "license:apache-2.0"]
+    files = [".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "empty"]
+    assert {
+        "wrong token": "HfHubHTTPError 401",
+        "url": f"{sandbox.url}/me/tiny-lora",
+        "again": ["HfHubHTTPError 409", f"{sandbox.url}/me/tiny-lora"],
+        "read only": "HfHubHTTPError 403",
+        "not mine": "HfHubHTTPError 403",
+        "unchanged": True,
+        "files": [*files, "metrics/loss.csv"],
+        "info": [True, True, "peft", BASE, tags],
+        "verified": 5,
+        "moved on": "HfHubHTTPError 412",
+        "history": ["Delete note.txt with huggingface_hub", "Second", "First", "initial commit"],
+        "refs": [["main", "next"], ["v1"]],
+        "pinned": "new",
+        "tag": True,
+        "paths": ["README.md"],
+        "missing file": "RemoteEntryNotFoundError 404",
+        "missing revision": "RevisionNotFoundError 404",
+        "hidden": ["RepositoryNotFoundError 404", "RepositoryNotFoundError 401"],
+        "hidden file": "RepositoryNotFoundError 404",
+        "gated": ["GatedRepoError 403", "GatedRepoError 401"],
+        "gated info": "manual",
+        "bad card": "ValueError None",
+        "gone": ["RepositoryNotFoundError 404", False],
+    } == seen
+    stored = [each for each in sandbox.requests if each.path.startswith("/lfs/")]
+    assert {"PUT", "GET"} <= {each.method for each in stored}
+    assert not any("authorization" in each.headers for each in stored)
+
+
+def test_a_search_pages_and_filters(sandbox, run):
+    """Every hit of 45 by the `Link` header; by author, tags and words; private ones for their owner alone."""
+    for number in range(45):
+        sandbox.hub.add(f"acme/number-{number}", downloads=number)
+    sandbox.hub.add("me/Tiny-LoRA", {"README.md": CARD.encode(), "adapter_config.json": b"{}"})
+    sandbox.hub.add("me/secret", private=True)
+    assert {
+        "all": 45,
+        "first": [f"acme/number-{number}" for number in range(44, 37, -1)],
+        "adapters": ["me/Tiny-LoRA"],
+        "words": ["me/Tiny-LoRA"],
+        "anonymous": [],
+        "own": ["me/secret"],
+        "expanded": [[number, None] for number in (39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 3)],
+    } == run("search.py")
+    assert 3 == sum(
+        ("author", "acme") in each.query and ("sort", "downloads") not in each.query for each in sandbox.requests
+    )

@@ -1,0 +1,23 @@
+"""The README's program runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_program_of_the_readme_runs(tmp_path):
+    """As it stands there, with every warning an error."""
+    (program,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_the_readme_says_what_was_not_verified():
+    """Nobody may take a sandbox for the real service."""
+    assert "Nothing here was ever verified against the real service" in re.sub(r"\s+", " ", README)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from peft_studio import Deployment, JobStatus, ModelInfo, PlatformConnector, PricingInfo, Rental, Resource
+from peft_studio import (
+    Deployment,
+    JobStatus,
+    ModelInfo,
+    PlatformConnector,
+    PricingInfo,
+    Rental,
+    Resource,
+    TrainingConfig,
+)
+
+CONFIG = TrainingConfig(base_model="someone/model", dataset_path="facts.jsonl")
 
 MODEL = ModelInfo(id="m-1", name="First")
 DEPLOYMENT = Deployment(id="d-1", status="running", url="https://d-1.example", model_id="m-1")
@@ -21,6 +33,8 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "resume_job": ({"job_id": "j-1"}, True),
     "find_job": ({"tag": "t-1"}, "j-1"),
     "get_metrics": ({"job_id": "j-1"}, [{"step": 1}]),
+    "feed_job": ({"job_id": "j-1", "config": CONFIG, "tell": None}, None),
+    "get_job_cost": ({"job_id": "j-1"}, Decimal("1.25")),
     "fetch_artifact": ({"job_id": "j-1"}, b"tar"),
     "download_artifact": ({"job_id": "j-1", "destination": Path("there")}, Path("there")),
     "upload_artifact": ({"path": "adapter", "metadata": {"a": 1}}, "a-1"),

@@ -41,6 +41,7 @@ EVERYTHING = [
     *("-e", "packages/testkit[openapi,worker]"),
     *("-e", "packages/connector-huggingface[sandbox]"),
     *("-e", "packages/connector-runpod[sandbox]"),
+    *("-e", "packages/connector-wandb[sandbox]"),
 ]
 
 

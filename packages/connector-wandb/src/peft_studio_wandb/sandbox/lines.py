@@ -1,0 +1,53 @@
+"""A run's append-only files: lines at the index where the client put them.
+
+Whoever sends the same lines at the same offset again changes nothing, and that is all that makes a replay safe. What
+replaced another line is noted, so that a test can tell a replay from a client that lost count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define, field
+
+
+@define
+class Lines:
+    """Lines by index."""
+
+    _lines: dict[int, tuple[str, float]] = field(factory=dict)
+    #: Indices at which a line was replaced by another one.
+    replaced: list[int] = field(factory=list)
+
+    def write(self, offset: int, content: Sequence[str], now: float) -> None:
+        """Put lines at an offset and those after it."""
+        for index, text in enumerate(content, start=offset):
+            known = self._lines.get(index)
+            if known is not None and known[0] == text:
+                continue
+            if known is not None:
+                self.replaced.append(index)
+            self._lines[index] = (text, now)
+
+    def __len__(self) -> int:
+        return max(self._lines, default=-1) + 1
+
+    def count(self, until: float) -> int:
+        """How long it was at that moment."""
+        return max((index for index, (_, at) in self._lines.items() if at <= until), default=-1) + 1
+
+    @property
+    def texts(self) -> list[str]:
+        """All lines in order."""
+        return [self._lines[index][0] for index in sorted(self._lines)]
+
+    def numbered(self) -> list[tuple[int, str]]:
+        """Index and line."""
+        return [(index, self._lines[index][0]) for index in sorted(self._lines)]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines as the JSON documents that they are."""
+        return [json.loads(text) for text in self.texts]

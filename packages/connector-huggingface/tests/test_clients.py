@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(sandbox: HuggingFaceSandbox, python: Path, tmp_path: Path) -> Run:
     """Runs one of the programs and gives what it saw."""
 
-    def program(name: str, *arguments: str, **variables: str) -> Any:
+    def program(name: str, *arguments: str | Path, python: Path = python, **variables: str) -> Any:
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **sandbox.environment(), **variables}
         done = subprocess.run(
             [python, CLIENTS / name, *arguments],
@@ -153,3 +154,36 @@ def test_a_search_pages_and_filters(sandbox, run):
     assert 3 == sum(
         ("author", "acme") in each.query and ("sort", "downloads") not in each.query for each in sandbox.requests
     )
+
+
+def test_a_transfer_survives_what_a_network_does(sandbox, run, adapter):
+    """Parts that are refused for a moment, a download that falls silent and goes on at a `Range`, too many requests."""
+    (adapter / "big.safetensors").write_bytes(bytes(range(256)) * 4096 * 24)
+    sandbox.multipart.above, sandbox.multipart.part_size = 10 * 2**20, 8 * 2**20
+    refused = sandbox.faults.add("status", "PUT", "^/lfs/", code=503)
+    too_many = sandbox.faults.add("status", "GET", "/tree/", code=429, headers={"RateLimit": '"api";r=0;t=0'})
+    silent = sandbox.faults.add("half_open", "GET", digests(adapter)["big.safetensors"], bytes=21 * 2**20)
+    assert digests(adapter) == run("transfer.py", adapter, HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert [1, 1, 1] == [fault.hits for fault in (refused, silent, too_many)]
+    parts = [each for each in sandbox.requests if re.search(r"^/lfs/.+/.+/\d$", each.path) and each.status == 200]
+    assert [8 * 2**20] * 3 == [part.size for part in parts]
+    ranges = [each.headers["range"] for each in sandbox.requests if "range" in each.headers]
+    assert [f"bytes={20 * 2**20}-"] == ranges
+
+
+def test_a_client_that_insists_on_xet_uploads_into_the_commit(sandbox, run, adapter):
+    """There is no Xet for it, and it takes no other way; but where nothing is for LFS, it needs neither."""
+    assert "/xet-write-token/" in run("transfer.py", adapter, HF_HUB_DISABLE_XET="0")
+    sandbox.hub.delete("me/transfer")
+    sandbox.hub.has_lfs = False
+    assert digests(adapter) == run("transfer.py", adapter, HF_HUB_DISABLE_XET="0")
+    assert [] == [each for each in sandbox.requests if each.path.startswith("/lfs/")]
+
+
+def test_peft_pushes_and_loads_an_adapter(sandbox, run):
+    """`push_to_hub` and `from_pretrained` of transformers and peft: the adapter that comes back computes the same."""
+    pytest.importorskip("peft")
+    seen = run("adapter.py", python=Path(sys.executable))
+    assert {"same as pushed": True, "same as the base": False, "base": "me/tiny-base"} == seen
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(sandbox.hub["me/tiny-lora"].head.files)
+    assert sandbox.hub["me/tiny-lora"].private

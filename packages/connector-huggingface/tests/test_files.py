@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import resource
 from typing import Any
 
 import httpx2
@@ -148,3 +149,21 @@ def test_a_permission_is_looked_at(sandbox, api):
         fine = {"authorization": f"Bearer {sandbox.accounts.issue('me', 'fineGrained', *permissions)}"}
         answer = api.post("/api/repos/create", json={"name": "fine"}, headers=fine)
         assert status == answer.status_code
+
+
+def test_memory_does_not_follow_the_size(sandbox, api):
+    """Content of 256 MiB goes in and out in less than 64 MiB."""
+    sandbox.hub.add("me/lora")
+    block, count, digest = bytes(2**20), 256, hashlib.sha256()
+    for _ in range(count):
+        digest.update(block)
+    wanted = {"oid": digest.hexdigest(), "size": count * len(block)}
+    body = {"operation": "upload", "transfers": ["basic"], "objects": [wanted]}
+    (found,) = api.post("/me/lora.git/info/lfs/objects/batch", json=body).json()["objects"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    put = httpx2.put(found["actions"]["upload"]["href"], content=(block for _ in range(count)), timeout=60)
+    assert 200 == put.status_code
+    assert 200 == commit(api, ("lfsFile", {"path": "a.bin", "algo": "sha256", **wanted})).status_code
+    with httpx2.stream("GET", api.get("/me/lora/resolve/main/a.bin").headers["location"], timeout=60) as answer:
+        assert wanted["size"] == sum(len(part) for part in answer.iter_bytes())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024

@@ -31,7 +31,7 @@ JOBS = 100
 
 def measure(bench: Bench) -> Section:
     """Follow all of them to their end, again and again."""
-    steps, rounds = (5, 2) if bench.is_quick else (12, 3)
+    steps, rounds = (5, 2) if bench.is_quick else (12, 2)
     environment = m.clean_environment(bench.home("follow"))
     folder, turn_number = bench.scratch / "follow", count()
     folder.mkdir()

@@ -100,12 +100,62 @@ def test_the_public_api_reads_back_what_a_run_wrote(sandbox, seen):
 
 def test_a_run_from_offline_is_synced_once(sandbox, run):
     """`wandb offline` needs no server; `wandb sync` brings all of it, and once more changes nothing."""
-    run("python", str(PROGRAMS / "offline_run.py"), WANDB_MODE="offline")
+    run("python", str(PROGRAMS / "small_run.py"), WANDB_MODE="offline")
     assert [] == sandbox.requests
     run("wandb", "sync", "--yes")
-    truth = sandbox.run("acme/lora-ft/off-1")
+    truth = sandbox.run("acme/lora-ft/small-1")
     assert [(step, 1 / (step + 1)) for step in range(50)] == [(row["_step"], row["loss"]) for row in truth.history.rows]
-    assert ({"rank": 16}, "finished") == (sandbox.runs["off-1"].config, sandbox.runs["off-1"].status)
+    assert ({"rank": 16}, "finished") == (sandbox.runs["small-1"].config, sandbox.runs["small-1"].status)
     before = len(sandbox.requests)
     run("wandb", "sync", "--yes")
     assert (before, []) == (len(sandbox.requests), truth.history.replaced)
+
+
+def test_answers_that_are_lost_double_no_row(sandbox, run):
+    """A reset after the rows arrived, a 503, a 429 with Retry-After: the SDK sends again; each row is there once."""
+    for fault in ({"kind": "reset_after"}, {"kind": "status", "code": 503}):
+        sandbox.faults.add(**fault, method="POST", path="/file_stream$")
+    wait = {"headers": {"retry-after": "1"}, "body": {"error": "Filestream rate limit exceeded"}}
+    sandbox.faults.add("status", "POST", "/file_stream$", code=429, **wait)
+    run("python", str(PROGRAMS / "small_run.py"))
+    truth = sandbox.run("small-1")
+    assert list(range(50)) == [row["_step"] for row in truth.history.rows]
+    assert ([], 0) == (truth.history.replaced, truth.exitcode)
+    assert 4 <= sandbox.count("POST", "/file_stream$")
+
+
+def test_artifacts_are_stored_once_and_come_back(sandbox, seen):
+    """Versions, names, deduplication by digest, use, listing, and a download that is verified, byte by byte."""
+    assert {
+        "first": "v0", "same": "v0", "changed": "v1", "used": "v0", "versions": ["v1", "v0"],
+        "collections": ["my-adapter"], "logged": ["my-adapter:v0", "my-adapter:v1"], "creator": "writer",
+        "used by reader": ["my-adapter:v0"], "bytes": 29997, "entry": '{"r": 16}', "golden": "v0", "left": ["v1"],
+        "about": ["model", {"r": 16}, "the adapter", ["again", "best"], "COMMITTED"], "size": [2, 30006],
+        "listed": ["adapter_config.json", "nested/adapter_model.safetensors"],
+    } == seen("artifacts.py")  # fmt: skip
+    puts = [each.path for each in sandbox.other_requests if each.method == "PUT" and "/artifacts/" in each.path]
+    assert 3 == len(puts) == len(set(puts))
+    assert not [each for each in sandbox.other_requests if "authorization" in each.headers]
+
+
+def test_runs_are_resumed_found_changed_and_deleted(sandbox, seen):
+    """A resumed run goes on at the next row; filters, order, pages; edits by the public API; a deleted run is gone."""
+    back = seen("life.py")
+    assert "Could not find run" in back.pop("deleted")
+    assert {
+        "projects": ["lora-ft"], "runs": ["life", "other", "third"], "newest first": ["third", "other", "life"],
+        "filtered": ["life"], "of a state": ["other", "third"], "none": 0,
+        "rows": [1 / (step + 1) for step in range(20)], "edited": [["edited"], 1, 0.5, "failed"],
+    } == back  # fmt: skip
+    life = sandbox.run("life")
+    assert ([], 3, {"other"}) == (
+        life.history.replaced, life.exitcode, sandbox.workspace.projects["acme", "lora-ft"].deleted,
+    )  # fmt: skip
+    streamed = [each.json() for each in sandbox.requests if each.path.endswith("/life/file_stream")]
+    assert any(each.get("preempting") for each in streamed)
+
+
+def test_the_stop_button_interrupts_the_program(sandbox, seen):
+    """Within the 15 seconds between two looks of the SDK; the run says that it was stopped."""
+    assert seen("stopped_run.py") is True
+    assert sandbox.run("stopped").stopped

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from peft_studio_testkit.sandbox import HttpSandbox
+from peft_studio_wandb.sandbox.artifact_downloads import ArtifactDownloads
 from peft_studio_wandb.sandbox.artifact_fields import ArtifactFields
 from peft_studio_wandb.sandbox.artifacts import Artifacts
 from peft_studio_wandb.sandbox.file_stream import FileStream
@@ -48,8 +49,9 @@ class WandbSandbox(HttpSandbox):
 
     def routes(self) -> list[BaseRoute]:
         graphql = GraphQl(self._caller, self.contract_violations.append, self._note_bug)
-        streams = Starlette(routes=FileStream(self.workspace).routes(), exception_handlers={Refusal: on_refusal})
-        return [*graphql.routes(), *self.storage.routes(), Mount("/", streams)]
+        routes = [*FileStream(self.workspace).routes(), *ArtifactDownloads(self.storage).routes()]
+        plain = Starlette(routes=routes, exception_handlers={Refusal: on_refusal})
+        return [*graphql.routes(), *self.storage.routes(), Mount("/", plain)]
 
     def other_routes(self) -> list[BaseRoute]:
         return list(self.storage.routes())

@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from peft_studio_wandb.sandbox.artifacts import Artifact
+from peft_studio_wandb.sandbox.connections import connection
 from peft_studio_wandb.sandbox.problems import Refusal, permission_denied
 from peft_studio_wandb.sandbox.reader import Reader
 from peft_studio_wandb.sandbox.run_fields import files_of
@@ -85,9 +86,8 @@ class Writer(Reader):
 
     def createArtifactFiles(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 -- its field
         """Addresses for the files of a version; none for bytes that are there already."""
-        edges = [{"node": self._upload(wanted), "cursor": ""} for wanted in input["artifactFiles"]]
-        info_ = {"endCursor": None, "hasNextPage": False}
-        return {"files": {"edges": edges, "pageInfo": info_, "totalCount": len(edges)}}
+        wanted = input["artifactFiles"]
+        return {"files": connection(wanted, self._upload, len(wanted) or 1, None)}
 
     def commitArtifact(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 -- its field
         """Make it visible."""
@@ -118,6 +118,16 @@ class Writer(Reader):
             raise Refusal(409, f"cannot delete an artifact that has aliases: {', '.join(sorted(artifact.aliases))}")
         artifact.state, artifact.aliases = "DELETED", set()
         return {"artifact": self._shown.show(artifact)}
+
+    def addAliases(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 -- its field
+        """Give a version more names."""
+        self._artifacts.alias(self._artifact(input), {alias["alias"] for alias in input["aliases"]})
+        return {"success": True}
+
+    def deleteAliases(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 -- its field
+        """Take names from a version."""
+        self._artifact(input).aliases -= {alias["alias"] for alias in input["aliases"]}
+        return {"success": True}
 
     def _upload(self, wanted: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifacts.by_id(wanted["artifactID"])

@@ -187,3 +187,29 @@ def test_peft_pushes_and_loads_an_adapter(sandbox, run):
     assert {"same as pushed": True, "same as the base": False, "base": "me/tiny-base"} == seen
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(sandbox.hub["me/tiny-lora"].head.files)
     assert sandbox.hub["me/tiny-lora"].private
+
+
+def test_a_job_lives(run):
+    """Hardware, run, a log that is followed through a cut, inspect, tail, timeout, cancel, list, and refusals."""
+    with HuggingFaceSandbox(speed=30) as sandbox:
+        sandbox.page_size = 2  # type: ignore[misc]  # of this one
+        sandbox.script(lines=["one", "two", "drei – 三"], pending_seconds=5, running_seconds=90)
+        cut = sandbox.faults.add("drop_after", "GET", "/logs$", events=2)
+        seen = run("jobs.py", **sandbox.environment())
+        assert ([], {}, 1) == (sandbox.errors, sandbox.bills(), cut.hits)
+        assert {"TOKEN": "x"} == next(iter(sandbox.jobs.values())).received["secrets"]
+    job = ["a10g-small", ["TOKEN"], "1", "me"]
+    assert {
+        "hardware": [26, 0.016667, "4"],
+        "created": ["SCHEDULING", None, *job],
+        "lines": ["one", "two", "drei – 三"],
+        "done": ["COMPLETED", None, *job, 5, 90],
+        "tail": ["two", "drei – 三"],
+        "timeout": ["ERROR", "Job timeout", "cpu-basic", [], "2", "me"],
+        "cancelled": ["CANCELED", None, "cpu-basic", [], "3", "me"],
+        "listed": ["3", "2", "1"],
+        "filtered": ["2"],
+        "unknown": "JobNotFoundError 404",
+        "not mine": "HfHubHTTPError 403",
+        "flavor": "BadRequestError 400",
+    } == seen

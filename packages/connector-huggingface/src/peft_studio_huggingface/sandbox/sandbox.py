@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, ClassVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
+from peft_studio.errors import PeftStudioError
+from peft_studio.models import JobStatus
 from peft_studio_huggingface.sandbox.account_routes import AccountRoutes
 from peft_studio_huggingface.sandbox.accounts import Accounts
 from peft_studio_huggingface.sandbox.commit_routes import CommitRoutes
 from peft_studio_huggingface.sandbox.doorman import Doorman
+from peft_studio_huggingface.sandbox.hardware import FLAVORS
 from peft_studio_huggingface.sandbox.hub import Hub
+from peft_studio_huggingface.sandbox.hub_job import HubJob, with_timeout
+from peft_studio_huggingface.sandbox.job_routes import JobRoutes
 from peft_studio_huggingface.sandbox.lfs_routes import LfsRoutes, Multipart
 from peft_studio_huggingface.sandbox.limits import Limits
 from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_refusal
@@ -24,7 +31,7 @@ from peft_studio_huggingface.sandbox.signing import Signer
 from peft_studio_huggingface.sandbox.storage import Storage
 from peft_studio_huggingface.sandbox.store import Store
 from peft_studio_huggingface.sandbox.writing_routes import WritingRoutes
-from peft_studio_testkit.sandbox import HttpSandbox
+from peft_studio_testkit.sandbox import HttpSandbox, Job
 from peft_studio_testkit.sandbox.edge import Edge
 from peft_studio_testkit.sandbox.server import Listener
 
@@ -33,12 +40,16 @@ class HuggingFaceSandbox(HttpSandbox):
     """Models as git repositories with LFS: what a client of the Hub finds at `HF_ENDPOINT`."""
 
     secret_keys = ("token",)
+    job_creation = ("POST", r"^/api/jobs/[^/]+$")
+    log_stream: ClassVar[str] = r"/logs$"
     file_upload = ("PUT", r"/lfs/.")
     file_download: ClassVar[str] = r"/resolve/.|/lfs/."
     #: The Hub's own are of 1000: here a client that stops after the first page is noticed sooner.
     page_size: ClassVar[int] = 20
 
     def __init__(self, *, speed: float = 0.0, worker: bool = False, port: int = 0) -> None:
+        if worker:
+            raise PeftStudioError("the sandbox of Hugging Face runs no jobs yet", remedy="leave worker (--worker) out")
         super().__init__(speed=speed, worker=worker, port=port)
         self.accounts = Accounts(lambda: self.key)
         self.limits = Limits(self.clock)
@@ -59,6 +70,7 @@ class HuggingFaceSandbox(HttpSandbox):
                 *CommitRoutes(self.hub).routes(),
                 *ReadingRoutes(self.hub, lambda: self.page_size).routes(),
                 *LfsRoutes(self.hub, self._signer, self.multipart).routes(),
+                *JobRoutes(self.jobs, self.accounts, self.clock, lambda: self.page_size).routes(),
                 *ResolveRoutes(self.hub, self._signer).routes(),
             ],
             exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
@@ -102,3 +114,21 @@ class HuggingFaceSandbox(HttpSandbox):
     def limit(self, requests: int, seconds: float) -> None:
         """The same quota and length for both windows of the rate limit."""
         self.limits.set(requests, seconds)
+
+    def bills(self) -> dict[str, Decimal]:
+        """What costs money now or will in a moment, by the job's id: USD in an hour."""
+        prices = {flavor.name: flavor.hourly for flavor in FLAVORS}
+        alive = [job for job in self.jobs.values() if not job.status.is_terminal]
+        return {job.id: prices[job.received.get("flavor", "cpu-basic")] for job in alive}
+
+    def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
+        script, self._next_script = self._next_script or self._script(), None
+        script = with_timeout(script, received)
+        return HubJob(id, tag, received, self.clock, script, JobStatus.PENDING, is_held=is_held)
+
+    def _seed_job(
+        self, id: str, tag: str | None, received: Mapping[str, Any], status: JobStatus, script: Mapping[str, Any]
+    ) -> Job:
+        if status is JobStatus.FAILED:
+            script = {"fails": "it was seeded as failed", **script}
+        return HubJob(id, tag, received, self.clock, self._script(**script), status)

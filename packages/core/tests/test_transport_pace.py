@@ -209,7 +209,7 @@ async def test_a_declared_quota_is_shared_by_programs(server: Any, home: Path) -
     assert [0] * 4 == [await program.wait() for program in programs]
 
     assert 24 == len(arrivals)
-    assert max(arrivals) - min(arrivals) > 3.5
+    assert max(arrivals) - min(arrivals) > 2.5  # 3.8 s apart when granted, a busy machine delays the first; else 0.2
 
 
 async def test_a_quota_that_is_used_up_for_long_is_told(server: Any) -> None:

@@ -112,6 +112,24 @@ def test_history_comes_in_windows_and_samples(api, create, ask):
     assert (21, 11) == (run["historyKeys"]["lastStep"], run["historyKeys"]["keys"]["loss"]["typeCounts"][0]["count"])
 
 
+def test_lists_come_in_pages(create, ask):
+    """Each edge has the cursor of what follows it; one that was never given out is refused."""
+    for number in range(3):
+        create(name=f"run-{number}")
+    query = """query($after: String) { project(name: "lora-ft", entityName: "acme") { runCount
+      runs(first: 2, after: $after, order: "+created_at") {
+        edges { cursor node { name } } pageInfo { hasNextPage } } } }"""
+    first = ask(query, after=None).json()["data"]["project"]
+    assert ([3, True], 2) == (
+        [first["runCount"], first["runs"]["pageInfo"]["hasNextPage"]],
+        len(first["runs"]["edges"]),
+    )
+    for edge, left in zip(first["runs"]["edges"], (["run-1", "run-2"], ["run-2"]), strict=True):
+        page = ask(query, after=edge["cursor"]).json()["data"]["project"]["runs"]
+        assert (left, False) == ([each["node"]["name"] for each in page["edges"]], page["pageInfo"]["hasNextPage"])
+    assert 400 == ask(query, after="invented").status_code
+
+
 def test_counts_may_be_behind(sandbox, api, create):
     """As W&B's are: a client that trusts them too early would write over its own rows."""
     sandbox.run_fields.lag = 3

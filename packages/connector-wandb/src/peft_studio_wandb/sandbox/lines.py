@@ -20,9 +20,13 @@ class Lines:
     _lines: dict[int, tuple[str, float]] = field(factory=dict)
     #: Indices at which a line was replaced by another one.
     replaced: list[int] = field(factory=list)
+    # A long run is read page by page, and each page looks at all of it.
+    _numbered: list[tuple[int, str]] | None = None
+    _rows: list[dict[str, Any]] | None = None
 
     def write(self, offset: int, content: Sequence[str], now: float) -> None:
         """Put lines at an offset and those after it."""
+        self._numbered = self._rows = None
         for index, text in enumerate(content, start=offset):
             known = self._lines.get(index)
             if known is not None and known[0] == text:
@@ -39,15 +43,20 @@ class Lines:
         return max((index for index, (_, at) in self._lines.items() if at <= until), default=-1) + 1
 
     @property
+    def numbered(self) -> list[tuple[int, str]]:
+        """Index and line, in order."""
+        if self._numbered is None:
+            self._numbered = [(index, self._lines[index][0]) for index in sorted(self._lines)]
+        return self._numbered
+
+    @property
     def texts(self) -> list[str]:
         """All lines in order."""
-        return [self._lines[index][0] for index in sorted(self._lines)]
-
-    def numbered(self) -> list[tuple[int, str]]:
-        """Index and line."""
-        return [(index, self._lines[index][0]) for index in sorted(self._lines)]
+        return [text for _, text in self.numbered]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """All lines as the JSON documents that they are."""
-        return [json.loads(text) for text in self.texts]
+        if self._rows is None:
+            self._rows = [json.loads(text) for _, text in self.numbered]
+        return self._rows

@@ -77,10 +77,13 @@ class RunFields:
         """History, events and console."""
         seen = self._workspace.clock.now() - self.lag
         return {
-            "historyLineCount": run.history.count(seen), "eventsLineCount": run.events.count(seen),
-            "logLineCount": run.output.count(seen), "historyTail": json.dumps(run.history.texts[-1:]),
-            "eventsTail": json.dumps(run.events.texts[-1:]), "historyKeys": lambda _info: keys_of(run.history.rows),
-            "systemMetrics": (run.events.texts or ["{}"])[-1],
+            "historyLineCount": lambda _info: run.history.count(seen),
+            "eventsLineCount": lambda _info: run.events.count(seen),
+            "logLineCount": lambda _info: run.output.count(seen),
+            "historyTail": lambda _info: json.dumps(run.history.texts[-1:]),
+            "eventsTail": lambda _info: json.dumps(run.events.texts[-1:]),
+            "systemMetrics": lambda _info: (run.events.texts or ["{}"])[-1],
+            "historyKeys": lambda _info: keys_of(run.history.rows),
             "history": lambda _info, **asked: _history(run, **asked),
             "events": lambda _info, samples=500: sample(run.events.texts, samples),
             "sampledHistory": lambda _info, specs: [sampled_keys(run.history.rows, spec) for spec in specs],
@@ -123,7 +126,7 @@ def _live(run: WandbRun, keys: list[str]) -> dict[str, Any]:
 
 
 def _log_lines(run: WandbRun, last: Any = None, first: Any = None, after: Any = None, **_: Any) -> dict[str, Any]:
-    lines = run.output.numbered()
+    lines = run.output.numbered
 
     def show(line: tuple[int, str]) -> dict[str, Any]:
         return {"number": line[0], **console.parse(line[1])}

@@ -98,8 +98,8 @@ def test_the_public_api_reads_back_what_a_run_wrote(sandbox, seen):
     assert not [each for each in sandbox.other_requests if "authorization" in each.headers]
 
 
-def test_a_run_from_offline_is_synced_once(sandbox, run):
-    """`wandb offline` needs no server; `wandb sync` brings all of it, and once more changes nothing."""
+def test_a_run_from_offline_is_synced_once(sandbox, run, api):
+    """`wandb offline` needs no server; `wandb sync` brings all of it; once more, forced or not, changes nothing."""
     run("python", str(PROGRAMS / "small_run.py"), WANDB_MODE="offline")
     assert [] == sandbox.requests
     run("wandb", "sync", "--yes")
@@ -109,6 +109,10 @@ def test_a_run_from_offline_is_synced_once(sandbox, run):
     before = len(sandbox.requests)
     run("wandb", "sync", "--yes")
     assert (before, []) == (len(sandbox.requests), truth.history.replaced)
+    run("wandb", "sync", "--yes", "--include-synced")
+    query = '{ project(name: "lora-ft", entityName: "acme") { run(name: "small-1") { history(samples: 999) } } }'
+    history = api.post("/graphql", json={"query": query}).json()["data"]["project"]["run"]["history"]
+    assert list(range(50)) == [json.loads(row)["_step"] for row in history]
 
 
 def test_answers_that_are_lost_double_no_row(sandbox, run):

@@ -130,6 +130,18 @@ def test_lists_come_in_pages(create, ask):
     assert 400 == ask(query, after="invented").status_code
 
 
+def test_of_two_rows_of_a_step_the_later_line_is_read(sandbox, api, create, ask):
+    """The truth still shows both: a client that doubles rows is seen there."""
+    create()
+    api.post(STREAM, json=rows(0, 0, 1))
+    late = {"offset": 2, "content": ['{"_step": 0, "loss": 9}']}
+    api.post(STREAM, json={"files": {"wandb-history.jsonl": late}})
+    query = '{ project(name: "lora-ft", entityName: "acme") { run(name: "ft-1") { history(samples: 9) } } }'
+    history = ask(query).json()["data"]["project"]["run"]["history"]
+    assert [9, 0.5] == [json.loads(row)["loss"] for row in history]
+    assert [(0, {"loss": 1.0}), (1, {"loss": 0.5}), (0, {"loss": 9})] == sandbox.runs["ft-1"].metrics
+
+
 def test_counts_may_be_behind(sandbox, api, create):
     """As W&B's are: a client that trusts them too early would write over its own rows."""
     sandbox.run_fields.lag = 3

@@ -14,11 +14,6 @@ def is_within(row: dict[str, Any], first: int | None, end: int | None) -> bool:
     return (first is None or row["_step"] >= first) and (end is None or row["_step"] < end)
 
 
-def window(rows: Sequence[dict[str, Any]], first: int | None, end: int | None) -> list[dict[str, Any]]:
-    """The rows within, by step."""
-    return sorted((row for row in rows if is_within(row, first, end)), key=lambda row: int(row["_step"]))
-
-
 def sample(items: Sequence[Item], size: int) -> list[Item]:
     """At most so many, evenly spread, the first and the last among them."""
     if len(items) <= size:
@@ -29,10 +24,11 @@ def sample(items: Sequence[Item], size: int) -> list[Item]:
 
 
 def sampled_keys(rows: Sequence[dict[str, Any]], spec: str) -> list[dict[str, Any]]:
-    """Some columns of the rows that have them all; `maxStep` is in the window, unlike elsewhere."""
+    """Some columns of those rows that have them all; `maxStep` is in the window, unlike elsewhere."""
     wanted = json.loads(spec)
     last = wanted.get("maxStep")
-    chosen = window(rows, wanted.get("minStep"), None if last is None else last + 1)
+    end = None if last is None else last + 1
+    chosen = [row for row in rows if is_within(row, wanted.get("minStep"), end)]
     keys = list(dict.fromkeys(wanted["keys"]))
     full = [{key: row[key] for key in keys} for row in chosen if all(key in row for key in keys)]
     return sample(full, wanted.get("samples", 500))

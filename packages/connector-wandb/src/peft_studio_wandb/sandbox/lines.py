@@ -23,10 +23,11 @@ class Lines:
     # A long run is read page by page, and each page looks at all of it.
     _numbered: list[tuple[int, str]] | None = None
     _rows: list[dict[str, Any]] | None = None
+    _by_step: list[tuple[dict[str, Any], str]] | None = None
 
     def write(self, offset: int, content: Sequence[str], now: float) -> None:
         """Put lines at an offset and those after it."""
-        self._numbered = self._rows = None
+        self._numbered = self._rows = self._by_step = None
         for index, text in enumerate(content, start=offset):
             known = self._lines.get(index)
             if known is not None and known[0] == text:
@@ -60,3 +61,11 @@ class Lines:
         if self._rows is None:
             self._rows = [json.loads(text) for _, text in self.numbered]
         return self._rows
+
+    @property
+    def by_step(self) -> list[tuple[dict[str, Any], str]]:
+        """Rows and their texts by `_step`; of two rows of one step the later line counts."""
+        if self._by_step is None:
+            latest = {row["_step"]: (row, text) for row, text in zip(self.rows, self.texts, strict=True)}
+            self._by_step = [latest[step] for step in sorted(latest)]
+        return self._by_step

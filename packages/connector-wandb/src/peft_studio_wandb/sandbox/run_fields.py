@@ -10,7 +10,7 @@ from typing import Any
 from peft_studio_wandb.sandbox import console
 from peft_studio_wandb.sandbox.connections import connection
 from peft_studio_wandb.sandbox.filters import select
-from peft_studio_wandb.sandbox.history import is_within, keys_of, sample, sampled_keys, window
+from peft_studio_wandb.sandbox.history import is_within, keys_of, sample, sampled_keys
 from peft_studio_wandb.sandbox.runs import Project, WandbRun, Workspace, opaque
 from peft_studio_wandb.sandbox.storage import Storage, show_file
 
@@ -83,10 +83,10 @@ class RunFields:
             "historyTail": lambda _info: json.dumps(run.history.texts[-1:]),
             "eventsTail": lambda _info: json.dumps(run.events.texts[-1:]),
             "systemMetrics": lambda _info: (run.events.texts or ["{}"])[-1],
-            "historyKeys": lambda _info: keys_of(run.history.rows),
+            "historyKeys": lambda _info: keys_of(_rows(run)),
             "history": lambda _info, **asked: _history(run, **asked),
             "events": lambda _info, samples=500: sample(run.events.texts, samples),
-            "sampledHistory": lambda _info, specs: [sampled_keys(run.history.rows, spec) for spec in specs],
+            "sampledHistory": lambda _info, specs: [sampled_keys(_rows(run), spec) for spec in specs],
             "parquetHistory": lambda _info, liveKeys: _live(run, liveKeys),  # noqa: N803 -- its name
             "logLines": lambda _info, **asked: _log_lines(run, **asked),
         }  # fmt: skip
@@ -113,16 +113,19 @@ def files_of(run: WandbRun) -> str:
     return f"runs/{run.path}/"
 
 
+def _rows(run: WandbRun) -> list[dict[str, Any]]:
+    return [row for row, _ in run.history.by_step]
+
+
 def _history(run: WandbRun, minStep: Any = None, maxStep: Any = None, samples: Any = None) -> list[str]:  # noqa: N803
-    rows = zip(run.history.rows, run.history.texts, strict=True)
-    chosen = sorted((row["_step"], text) for row, text in rows if is_within(row, minStep, maxStep))
-    return sample([text for _, text in chosen], samples or 500)
+    chosen = [text for row, text in run.history.by_step if is_within(row, minStep, maxStep)]
+    return sample(chosen, samples or 500)
 
 
 def _live(run: WandbRun, keys: list[str]) -> dict[str, Any]:
     """What is not yet exported: all of it, here."""
-    rows = window(run.history.rows, None, None)
-    return {"parquetUrls": [], "liveData": [{key: row[key] for key in keys if key in row} for row in rows]}
+    rows = [{key: row[key] for key in keys if key in row} for row, _ in run.history.by_step]
+    return {"parquetUrls": [], "liveData": rows}
 
 
 def _log_lines(run: WandbRun, last: Any = None, first: Any = None, after: Any = None, **_: Any) -> dict[str, Any]:

@@ -213,3 +213,27 @@ def test_a_job_lives(run):
         "not mine": "HfHubHTTPError 403",
         "flavor": "BadRequestError 400",
     } == seen
+
+
+def test_an_endpoint_lives(run):
+    """Prices, create, wait until it is healthy, list, scale to zero, resume, pause, delete, and refusals."""
+    with HuggingFaceSandbox(speed=30) as sandbox:
+        sandbox.hub.add("me/tiny", private=True)
+        url = sandbox.credentials()["endpoints_url"]
+        seen = run("endpoints.py", **sandbox.environment(), ENDPOINTS_URL=url)
+        assert ([], {}, 1) == (sandbox.errors, sandbox.bills(), sandbox.count("GET", "/health$"))
+        address = f"{sandbox.url}/served/me/tiny"
+    prices = seen.pop("prices")
+    assert (0.5, 2.5) == (prices["nvidia-t4 x1"], prices["nvidia-a100 x1"])
+    assert {
+        "created": ["pending", None],
+        "again": "HfHubHTTPError 409",
+        "unknown machine": "BadRequestError 400",
+        "running": ["running", address],
+        "listed": ["tiny"],
+        "zero": "scaledToZero",
+        "resumed": "pending",
+        "twice": "pending",
+        "paused": "paused",
+        "gone": "HfHubHTTPError 404",
+    } == seen

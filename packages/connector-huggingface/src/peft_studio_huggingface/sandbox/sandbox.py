@@ -17,6 +17,7 @@ from peft_studio_huggingface.sandbox.account_routes import AccountRoutes
 from peft_studio_huggingface.sandbox.accounts import Accounts
 from peft_studio_huggingface.sandbox.commit_routes import CommitRoutes
 from peft_studio_huggingface.sandbox.doorman import Doorman
+from peft_studio_huggingface.sandbox.endpoint_routes import EndpointRoutes
 from peft_studio_huggingface.sandbox.hardware import FLAVORS
 from peft_studio_huggingface.sandbox.hub import Hub
 from peft_studio_huggingface.sandbox.hub_job import HubJob, with_timeout
@@ -27,6 +28,7 @@ from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_
 from peft_studio_huggingface.sandbox.reading_routes import ReadingRoutes
 from peft_studio_huggingface.sandbox.resolve_routes import ResolveRoutes
 from peft_studio_huggingface.sandbox.search_routes import SearchRoutes
+from peft_studio_huggingface.sandbox.served import Endpoint
 from peft_studio_huggingface.sandbox.signing import Signer
 from peft_studio_huggingface.sandbox.storage import Storage
 from peft_studio_huggingface.sandbox.store import Store
@@ -57,6 +59,8 @@ class HuggingFaceSandbox(HttpSandbox):
         self._store = Store()
         #: The truth: `hub[id].head.files`, `.branches`, `.tags`; `hub.add` seeds it.
         self.hub = Hub(self.accounts, self._store, self.clock)
+        #: Inference endpoints, by `namespace/name`.
+        self.endpoints: dict[str, Endpoint] = {}
         self._signer = Signer(self.clock, lambda: self.storage_url)
 
     # The platform.
@@ -71,6 +75,7 @@ class HuggingFaceSandbox(HttpSandbox):
                 *ReadingRoutes(self.hub, lambda: self.page_size).routes(),
                 *LfsRoutes(self.hub, self._signer, self.multipart).routes(),
                 *JobRoutes(self.jobs, self.accounts, self.clock, lambda: self.page_size).routes(),
+                *EndpointRoutes(self.endpoints, self.hub, lambda: self.url).routes(),
                 *ResolveRoutes(self.hub, self._signer).routes(),
             ],
             exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
@@ -85,7 +90,7 @@ class HuggingFaceSandbox(HttpSandbox):
         return {"error": message}
 
     def credentials(self) -> dict[str, str]:
-        return {"token": self.key, "base_url": self.url}
+        return {"token": self.key, "base_url": self.url, "endpoints_url": f"{self.url}/v2"}
 
     def environment(self) -> dict[str, str]:
         """A client with Xet never falls back to LFS by itself, so it is switched off."""
@@ -107,6 +112,7 @@ class HuggingFaceSandbox(HttpSandbox):
         self.accounts.reset()
         self.limits.reset()
         self.hub.clear()
+        self.endpoints.clear()
         self.multipart.above, self.multipart.part_size = Multipart().above, Multipart().part_size
 
     # What a test does to it.
@@ -116,10 +122,11 @@ class HuggingFaceSandbox(HttpSandbox):
         self.limits.set(requests, seconds)
 
     def bills(self) -> dict[str, Decimal]:
-        """What costs money now or will in a moment, by the job's id: USD in an hour."""
+        """What costs money now or will in a moment, by the id of the job or endpoint: USD in an hour."""
         prices = {flavor.name: flavor.hourly for flavor in FLAVORS}
         alive = [job for job in self.jobs.values() if not job.status.is_terminal]
-        return {job.id: prices[job.received.get("flavor", "cpu-basic")] for job in alive}
+        rates = {job.id: prices[job.received.get("flavor", "cpu-basic")] for job in alive}
+        return rates | {id: endpoint.hourly for id, endpoint in self.endpoints.items() if endpoint.hourly}
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
         script, self._next_script = self._next_script or self._script(), None

@@ -131,6 +131,7 @@ def test_a_repository_lives(sandbox, run, adapter):
         "bad card": "ValueError None",
         "gone": ["RepositoryNotFoundError 404", False],
     } == seen
+    assert 1 == sandbox.count("POST", "/commit/main$")  # what is unchanged is not sent, nor is a bad card
     stored = [each for each in sandbox.requests if each.path.startswith("/lfs/")]
     assert {"PUT", "GET"} <= {each.method for each in stored}
     assert not any("authorization" in each.headers for each in stored)

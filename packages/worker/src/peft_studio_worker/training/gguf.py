@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from peft_studio.errors import InvalidConfig
-from peft_studio_worker.training.libraries import import_libraries
 from peft_studio_worker.training.reporting import Report
 
 #: Raised when a conversion would come out differently, so that old folders are not used any more.
@@ -49,7 +48,6 @@ def _digest(path: Path) -> str:
 
 
 def _convert(path: Path, folder: Path) -> None:
-    import_libraries()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:

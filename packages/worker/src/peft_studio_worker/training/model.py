@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from peft_studio.errors import InvalidConfig
-from peft_studio_worker.training.libraries import import_libraries
 from peft_studio_worker.training.precision import Precision
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder. Raises `InvalidConfig` without one that tells where in the text a token is."""
-    import_libraries()
     from transformers import AutoTokenizer
 
     try:

@@ -145,7 +145,9 @@ async def test_cancelled_wait_for_the_head_ends_at_once(server: Any, file: Path)
                 await task
         await server.until_closed()
 
-    assert [] == [thread.name for thread in threading.enumerate() if thread.name.startswith("peft-studio-file")]
+    for thread in [each for each in threading.enumerate() if each.name.startswith("peft-studio-file")]:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 async def test_close_ends_downloads(server: Any, file: Path) -> None:

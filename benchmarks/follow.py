@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 METHOD = (
     "One process serves the events of all jobs as their workers would, a step a second each, beginning at moments of "
-    "their own; taking turns. *Ours* is one program with a client of its own for each job, as each has its own "
-    "machine: `Worker.events`, by long poll, each event parsed. `curl --parallel` holds as many streams of server-sent "
-    "events open in one process and throws away what comes: the least that this can cost, for no launcher follows many "
-    "jobs in one program. *CPU* is the client's without its start; *memory* its growth, curl's peak; *lag* from the "
-    "moment of a step to the moment when the program has the event."
+    "their own; taking turns. *Ours* is one program that follows them as the command line does: `Jobs.follow`, by long "
+    "poll, each event parsed and copied to the ledger; *its wire alone* is `Worker.events`, without all that. "
+    "`curl --parallel` holds as many streams of server-sent events open in one process and throws away what comes: the "
+    "least that this can cost, for no launcher follows many jobs in one program. *CPU* is the client's without its "
+    "start; *memory* its growth, curl's peak; *lag* from the moment of a step to the moment when the program has it."
 )
 HERE = Path(__file__).resolve().parent
 JOBS = 100
@@ -38,11 +38,15 @@ def measure(bench: Bench) -> Section:
     load = m.Load()
     with _server(bench.rented.python, steps, environment) as address:
 
-        def ours() -> dict[str, Any]:
-            client = [bench.rented.python, str(HERE / "follow_client.py"), f"{address}/{next(turn_number)}", str(JOBS)]
+        def ours(program: str) -> dict[str, Any]:
+            words = (f"{address}/{next(turn_number)}", JOBS, steps)
+            client = [bench.rented.python, str(HERE / program), *map(str, words)]
             return _ours(client, environment, steps)
 
-        turns = {"ours": ours}
+        turns = {
+            "ours": lambda: ours("follow_jobs_client.py"),
+            "its wire alone": lambda: ours("follow_client.py"),
+        }
         if shutil.which("curl"):
             turns["curl"] = lambda: _curl(f"{address}/{next(turn_number)}", environment, folder, steps)
         taken = m.take_turns(turns, rounds, warm_up=0)

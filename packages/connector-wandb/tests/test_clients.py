@@ -7,48 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peft_studio_testkit.vendor import python_with
+
 pytestmark = pytest.mark.slow
 
 SDK = "wandb==0.31.0"
 PROGRAMS = Path(__file__).with_name("clients")
-#: How pip and uv say that there is no network, or one whose certificates they do not trust.
-UNREACHABLE = re.compile(
-    r"Temporary failure in name resolution|NameResolutionError|Name or service not known|NewConnectionError"
-    r"|ConnectTimeout|Read timed out|dns error|error sending request|Connection refused|CERTIFICATE_VERIFY_FAILED"
-)
-
-
-def obtain(*command: str | Path) -> None:
-    """Run an installer; skip where it finds no network, and fail for any other reason."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, check=False)
-    said = done.stdout + done.stderr
-    if done.returncode and UNREACHABLE.search(said):
-        pytest.skip(f"the registry of {Path(command[0]).name} cannot be reached: W&B's own SDK was not asked")
-    assert done.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the SDK's `python` and `wandb`."""
-    folder = tmp_path_factory.mktemp("sdk")
-    uv = shutil.which("uv")
-    venv.create(folder, with_pip=uv is None)
-    programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    if uv is None:
-        obtain(programs / "python", "-m", "pip", "install", SDK)
-    else:
-        obtain("uv", "pip", "install", "--quiet", "--python", programs / "python", SDK)
-    return programs
+    return python_with(tmp_path_factory.mktemp("sdk"), SDK).parent
 
 
 @pytest.fixture

@@ -6,42 +6,20 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define, field
+from attrs import define
 
 from peft_studio_testkit.sandbox.clock import Clock
+from peft_studio_testkit.sandbox.window import Window
 
-#: Name, quota, seconds. More than a real account has, so that no test meets them by chance.
-WINDOWS: Final = (("minute", 6_000, 60), ("hour", 60_000, 3_600), ("day", 500_000, 86_400))
+#: Quota, seconds, name. More than a real account has, so that no test meets them by chance.
+WINDOWS: Final = ((6_000, 60, "minute"), (60_000, 3_600, "hour"), (500_000, 86_400, "day"))
 
 
 @define
-class Window:
-    """So many requests in so many seconds; the next one begins with the first request after it."""
+class NamedWindow(Window):
+    """One of the three."""
 
-    clock: Clock
     name: str
-    quota: int
-    seconds: float
-    _began: float = field(default=-math.inf, init=False)
-    _used: int = field(default=0, init=False)
-
-    @property
-    def remaining(self) -> int:
-        """How many are left."""
-        return max(0, self.quota - self._used)
-
-    @property
-    def resets(self) -> int:
-        """Seconds to its end."""
-        return max(0, math.ceil(self._began + self.seconds - self.clock.now()))
-
-    def take(self) -> bool:
-        """Count one request; False when it is one too many."""
-        now = self.clock.now()
-        if now >= self._began + self.seconds:
-            self._began, self._used = now, 0
-        self._used += 1
-        return self._used <= self.quota
 
 
 class Limits:
@@ -53,13 +31,13 @@ class Limits:
 
     def reset(self) -> None:
         """Nothing is used."""
-        self._windows = [Window(self._clock, *window) for window in WINDOWS]
+        self._windows = [NamedWindow(self._clock, *window) for window in WINDOWS]
 
     def set_minute(self, requests: int, seconds: float) -> None:
         """Another quota and length for the smallest window."""
-        self._windows[0] = Window(self._clock, "minute", requests, seconds)
+        self._windows[0] = NamedWindow(self._clock, requests, seconds, "minute")
 
-    def take(self) -> Window | None:
+    def take(self) -> NamedWindow | None:
         """Count a request in each; the window in which it is one too many."""
         refusing = [window for window in self._windows if not window.take()]
         return max(refusing, key=lambda window: window.resets, default=None)
@@ -71,5 +49,5 @@ class Limits:
             "ratelimit-policy": self._each(lambda window: f"q={window.quota};w={math.ceil(window.seconds)}"),
         }
 
-    def _each(self, told: Callable[[Window], str]) -> str:
+    def _each(self, told: Callable[[NamedWindow], str]) -> str:
         return ", ".join(f'"{window.name}";{told(window)}' for window in self._windows)

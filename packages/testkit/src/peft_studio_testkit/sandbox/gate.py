@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from attrs import define, field
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from peft_studio_testkit.sandbox.clock import Clock
 from peft_studio_testkit.sandbox.received import RECEIVED
+from peft_studio_testkit.sandbox.window import Window
 
 if TYPE_CHECKING:
     from peft_studio_testkit.sandbox.http import HttpSandbox
 
 
-@define
-class RateLimit:
-    """So many requests in a window of the platform's time; the next window begins with the first request after it."""
-
-    clock: Clock
-    requests: int
-    seconds: float
-    _began: float = field(default=-math.inf, init=False)
-    _used: int = field(default=0, init=False)
-
-    def take(self) -> bool:
-        """Count one request; False when it is one too many."""
-        now = self.clock.now()
-        if now >= self._began + self.seconds:
-            self._began, self._used = now, 0
-        self._used += 1
-        return self._used <= self.requests
+class RateLimit(Window):
+    """The one limit of a platform that has no other; told in the headers that most have."""
 
     def headers(self) -> dict[str, str]:
         """What a client is told about it."""
-        left = self._began + self.seconds - self.clock.now()
         return {
-            "x-ratelimit-limit": str(self.requests),
-            "x-ratelimit-remaining": str(max(0, self.requests - self._used)),
-            "x-ratelimit-reset": str(max(0, math.ceil(left))),
+            "x-ratelimit-limit": str(self.quota),
+            "x-ratelimit-remaining": str(self.remaining),
+            "x-ratelimit-reset": str(self.resets),
         }
 
 

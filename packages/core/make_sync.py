@@ -46,7 +46,7 @@ class SyncConnectorManager:
         from peft_studio.manager import ConnectorManager
 
         self._manager = ConnectorManager(
-{arguments}
+            {arguments}
         )
         self._loop = LoopThread()
 
@@ -101,12 +101,12 @@ NAMED = {
 def page() -> str:
     """The whole module."""
     made_like = vars(ConnectorManager)["__init__"]
-    given = [f"{name}={name}," if by_name else f"{name}," for name, by_name in _arguments(made_like)]
+    given = ", ".join(f"{name}={name}" if by_name else name for name, by_name in _arguments(made_like))
     calls = {kind: list(_public(kind)) for kind in (ConnectorManager, Jobs)}
     return HEAD.format(
         imports=_imports([made_like, *calls[ConnectorManager], *calls[Jobs]]),
         init=_signature(made_like),
-        arguments=textwrap.indent("\n".join(given), " " * 12),
+        arguments=given,
         jobs=inspect.getdoc(ConnectorManager.jobs),
         manager="\n".join(_method(function, "_manager") for function in calls[ConnectorManager]),
         calls="\n".join(_method(function, "_jobs") for function in calls[Jobs]),

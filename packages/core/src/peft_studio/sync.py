@@ -48,12 +48,7 @@ class SyncConnectorManager:
         from peft_studio.manager import ConnectorManager
 
         self._manager = ConnectorManager(
-            registry,
-            ledger,
-            plugins,
-            connectors=connectors,
-            discover=discover,
-            credentials=credentials,
+            registry, ledger, plugins, connectors=connectors, discover=discover, credentials=credentials
         )
         self._loop = LoopThread()
 

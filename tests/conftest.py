@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from peft_studio import ConnectorManager, Ledger
+from peft_studio_runpod.connector import RunpodConnector
+from peft_studio_runpod.sandbox import RunpodSandbox
 from peft_studio_testkit.tiny_model import write_facts, write_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -192,3 +195,20 @@ def write_config(tmp_path: Path, tiny_model: Path, facts_file: Path) -> WriteCon
         return path
 
     return write
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty one."""
+    with Ledger(tmp_path / "ledger.sqlite3") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def manager(sandbox: RunpodSandbox, ledger: Ledger) -> AsyncIterator[ConnectorManager]:
+    """Connected to the sandbox of RunPod that a test has."""
+    credentials = {"runpod": sandbox.credentials()}
+    async with ConnectorManager(
+        ledger=ledger, connectors=[RunpodConnector], discover=False, credentials=credentials
+    ) as made:
+        yield made

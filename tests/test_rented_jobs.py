@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from peft_studio import ConnectionFailed, ConnectorManager, InvalidConfig, JobStatus, Ledger, PlatformError
+from peft_studio import ConnectionFailed, ConnectorManager, InvalidConfig, JobStatus, PlatformError
 from peft_studio.homes import home_of
 from peft_studio.models import JobEvent
-from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
 
 from .rented_life import FILES, LINES
@@ -26,23 +25,6 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunpodS
     with RunpodSandbox(speed=100) as platform:
         platform.script(lines=LINES, files=FILES, running_seconds=20)
         yield platform
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty one."""
-    with Ledger(tmp_path / "ledger.sqlite3") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def manager(sandbox: RunpodSandbox, ledger: Ledger) -> AsyncIterator[ConnectorManager]:
-    """Connected to it."""
-    credentials = {"runpod": sandbox.credentials()}
-    async with ConnectorManager(
-        ledger=ledger, connectors=[RunpodConnector], discover=False, credentials=credentials
-    ) as made:
-        yield made
 
 
 async def followed(manager: ConnectorManager, id: str) -> list[JobEvent]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from peft_studio import ConnectorManager, JobEvent, JobStatus, Ledger, TrainingConfig
+from peft_studio import ConnectorManager, JobEvent, JobStatus, TrainingConfig
 from peft_studio.artifacts import read_manifest, verify
 from peft_studio.homes import home_of
 from peft_studio.reconcile import Reconciler
-from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
 
 pytestmark = pytest.mark.slow
@@ -25,23 +24,6 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunpodS
     with RunpodSandbox(worker=True) as platform:
         platform.pods.provisioning_seconds = platform.pods.starting_seconds = 0.1
         yield platform
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty one."""
-    with Ledger(tmp_path / "ledger.sqlite3") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def manager(sandbox: RunpodSandbox, ledger: Ledger) -> AsyncIterator[ConnectorManager]:
-    """Connected to it, with a ledger of its own."""
-    credentials = {"runpod": sandbox.credentials()}
-    async with ConnectorManager(
-        ledger=ledger, connectors=[RunpodConnector], discover=False, credentials=credentials
-    ) as made:
-        yield made
 
 
 @pytest.fixture

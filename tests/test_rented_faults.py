@@ -7,7 +7,9 @@ step twice, so that the first attempt fails for good, with its repetition.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 
 from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
+from peft_studio_testkit.sandbox import Fault, Received
+from peft_studio_testkit.sandbox.fault_kinds import KINDS
 
 from .rented_life import FILES, LINES, Life
 
@@ -64,6 +68,15 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: One byte differs: what has a checksum shows it; JSON over TLS has none, and needs none.
 CHECKED = {"manifest", "file", "upload"}
+#: What the platform calls by another name: a key that is needed there, or a file that would leave its folder.
+ALIASES = {
+    "catalogue": ("gpus", "chips"),
+    "look at machine": ("RUNNING", "HIBERNATING"),
+    "worker there?": ("worker", "labourer"),
+    "state": ("state", "condition"),
+    "events": ("sequence", "number"),
+    "manifest": ("adapter_config.json", "../escaped.txt"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +99,10 @@ def matrix(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], str
 def test_no_fault_costs_money_data_or_truth(step, sandbox, matrix, tmp_path):
     """One machine, gone in the end; every line once; no status that was not so; the adapter, byte for byte."""
     wrong = {}
-    kinds = {**FAULTS, **({"one byte": ("corrupt", {})} if step in CHECKED else {})}
+    old, new = ALIASES.get(step, ("id", "identity"))
+    kinds = {**FAULTS, "other name": ("alias", {"old": old, "new": new}), "nobody there": ("refuse", {})}
+    kinds |= {"one byte": ("corrupt", {})} if step in CHECKED else {}
+    assert {"refuse", *KINDS} == {kind for kind, _ in (*kinds.values(), ("corrupt", {}))}
     for number, (name, (kind, how)) in enumerate(kinds.items()):
         home = tmp_path / str(number)
         home.mkdir()
@@ -99,20 +115,44 @@ def test_no_fault_costs_money_data_or_truth(step, sandbox, matrix, tmp_path):
 
 async def cell(sandbox: RunpodSandbox, step: str, kind: str, how: dict[str, Any], home: Path) -> tuple[str, list[str]]:
     """One life. What came of it in a sign, and everything that is wrong."""
+    sandbox.on_answer = None
     sandbox.reset()
     sandbox.script(lines=LINES, files=FILES, running_seconds=20)
     method, path, after = STEPS[step]
-    fault = sandbox.faults.add(kind, method, path, times=2, after=after, **how)
+    if kind == "refuse":
+        strikes = outage(sandbox, method, path)
+    else:
+        fault = sandbox.faults.add(kind, method, path, times=2, after=after, **how)
+        strikes = fault_hits(fault)
     with Life.at(sandbox, RunpodConnector, home) as life:
         try:
             job = await life.live(resource_id="RTX A5000")
         except AssertionError as error:
             return "x", [f"the user gave up: {error}"]
         complaints = life.verdict(job)
-    if not fault.hits:
+    if not strikes():
         complaints.append("no request came to that step")
     sign = "refused, then right" if life.refusals else "again" if life.troubles else "unnoticed"
     return ("x" if complaints else sign), complaints
+
+
+def outage(sandbox: RunpodSandbox, method: str, path: str) -> Callable[[], int]:
+    """When the step has been answered once nobody listens any more, for a while."""
+    begun = threading.Event()
+
+    def close(received: Received) -> None:
+        if not begun.is_set() and received.method == method and re.search(path, received.path):
+            begun.set()
+            threading.Timer(0.0, lambda: sandbox.faults.add("refuse")).start()  # the server cannot wait for itself
+            threading.Timer(0.5, sandbox.faults.clear).start()
+
+    sandbox.on_answer = close
+    return lambda: int(begun.is_set())
+
+
+def fault_hits(fault: Fault) -> Callable[[], int]:
+    """How often it has struck."""
+    return lambda: fault.hits
 
 
 def as_text(cells: dict[tuple[str, str], str]) -> str:

@@ -68,7 +68,7 @@ async def test_a_word_that_nobody_knows_is_quoted(sandbox, connector, rent):
     """It is no state; and what costs is listed all the same, and can be ended."""
     pod = rent()
     fault = sandbox.faults.add("shape", "GET", f"/v2/pods/{pod.id}$", body=shape(pod, status="MIGRATING"), times=None)
-    with pytest.raises(PlatformError, match="MIGRATING"):
+    with pytest.raises(ConnectionFailed, match="MIGRATING"):
         await connector.get_machine(pod.id)
     sandbox.faults.remove(fault)
     body = {"pods": [shape(pod, status="MIGRATING")]}

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
-from peft_studio import ConnectionFailed, InvalidConfig, PlatformError, Rental
+from peft_studio import ConnectionFailed, InvalidConfig, Rental
 from peft_studio.rented import Launch, Machine, MachineState, Offer
 from peft_studio_runpod import __version__
 from peft_studio_runpod.prices import running_rate, stopped_rate
@@ -109,9 +109,10 @@ class Pod:
 
     @property
     def state(self) -> MachineState:
-        """Raises `PlatformError` for a status that nobody knows."""
+        """Raises `ConnectionFailed` for a word that nobody knows: it says nothing of the job, which may well run."""
         if self.status not in STATES:
-            raise PlatformError(f"pod {self.id} has a status that this version does not know", why=self.status)
+            what = f"pod {self.id} has a status that this version does not know"
+            raise ConnectionFailed(what, why=self.status, remedy="update peft-studio-runpod, or ask again later")
         return STATES[self.status]
 
     def machine(self, settings: Settings, state: MachineState | None = None) -> Machine:

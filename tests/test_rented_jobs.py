@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peft_studio import ConnectionFailed, ConnectorManager, InvalidConfig, JobStatus, PlatformError
-from peft_studio.homes import home_of
+from peft_studio.homes import home_of, kept_adapter
 from peft_studio.models import JobEvent
 from peft_studio_runpod.sandbox import RunpodSandbox
 
@@ -93,6 +93,23 @@ async def test_a_machine_whose_adapter_cannot_be_fetched_is_kept(sandbox, manage
     sandbox.faults.remove(fault)
     (ended,) = await manager.jobs.finish(job.id)
     assert (True, home_of(ledger.job(job.id)), {}) == (ended.is_gone, ended.saved, sandbox.bills())
+
+
+async def test_a_folder_that_another_job_has_filled_costs_no_adapter(sandbox, manager, ledger, tmp_path):
+    """Two jobs were told to bring theirs to the same place: the second one's goes to the data directory."""
+    other = {**FILES, "adapter_config.json": b'{"peft_type": "LOHA"}'}
+    config = sandbox.training_config(output_dir=str(tmp_path / "adapter"))
+    jobs = [await manager.jobs.submit("runpod", config)]
+    sandbox.script(lines=LINES, files=other, running_seconds=20)
+    jobs.append(await manager.jobs.submit("runpod", config))
+    for job in jobs:
+        await followed(manager, job.id)
+    first, second = (kept_adapter(ledger, ledger.job(job.id)) for job in jobs)
+    assert ({}, tmp_path / "adapter") == (sandbox.bills(), first)
+    assert second is not None
+    assert other["adapter_config.json"] == (second / "adapter_config.json").read_bytes()
+    await manager.jobs.pull(jobs[1].id, tmp_path / "copy")
+    assert other["adapter_config.json"] == (tmp_path / "copy" / "adapter_config.json").read_bytes()
 
 
 async def test_an_adapter_that_came_home_is_copied_from_there(sandbox, manager, tmp_path):

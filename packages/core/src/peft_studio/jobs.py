@@ -241,7 +241,7 @@ class Jobs:
         What was rented for the job is ended then. Raises `ArtifactNotFound` and `InvalidConfig`.
         """
         job = await self.get(id)
-        kept = kept_adapter(job)
+        kept = kept_adapter(self._ledger, job)
         if kept is not None:
             await asyncio.to_thread(copy_verified, kept, Path(destination))
             return Path(destination)

@@ -16,7 +16,7 @@ from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
-from peft_studio.homes import home_of
+from peft_studio.homes import is_filled, kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
 from peft_studio.queue.deferred import Deferred
@@ -193,7 +193,7 @@ async def _bring_home(desk: Desk, job: JobRecord) -> None:
     """
     folder = _output(job)
     async with desk.manager() as manager:
-        if job.status is JobStatus.COMPLETED and folder is not None and not _is_filled(folder):
+        if job.status is JobStatus.COMPLETED and folder is not None and not is_filled(folder):
             await manager.jobs.pull(job.id, folder)
         for ended in await manager.jobs.finish(job.id):
             for problem in ended.problems:
@@ -240,8 +240,7 @@ def _ask(job: JobRecord, *, may_detach: bool) -> str:
 
 def finish(desk: Desk, job: JobRecord, *, as_json: bool) -> int:
     """Tell how it ended, and where the adapter is."""
-    folder = home_of(job)
-    adapter = folder if job.status is JobStatus.COMPLETED and _is_filled(folder) else None
+    adapter = kept_adapter(desk.ledger, job)
     if as_json:
         print_json(
             {"id": job.id, "connector": job.connector, "status": job.status, "reason": job.reason, "adapter": adapter}
@@ -267,8 +266,3 @@ def _where_it_is(desk: Desk, job: JobRecord) -> str:
 def _output(job: JobRecord) -> Path | None:
     folder = job.config.get("output_dir")
     return None if folder is None else Path(folder).expanduser().absolute()
-
-
-def _is_filled(folder: Path) -> bool:
-    """True when something lies in it."""
-    return folder.is_dir() and any(folder.iterdir())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from peft_studio.errors import ArtifactNotFound, PeftStudioError
-from peft_studio.homes import home_of
+from peft_studio.homes import free_home, kept_adapter
 from peft_studio.ledger import Intent, JobRecord, Ledger
 from peft_studio.models import JobStatus, Rental
 from peft_studio.reconcile.account import Ended, Living
@@ -42,7 +42,7 @@ async def end(manager: ConnectorManager, ledger: Ledger, orphan: Living) -> Ende
     """End one orphan. The intent is in the ledger first; it is settled when the platform's list lacks the rental."""
     assert orphan.job is not None, "only what belongs to a job of ours is ever ended"
     job = ledger.job(orphan.job)
-    drained = await _drain(manager, job, ARTIFACT_TIME) if _holds_results(orphan.rental, job) else Drained()
+    drained = await _drain(manager, ledger, job, ARTIFACT_TIME) if _holds_results(orphan.rental, job) else Drained()
     return await _end(manager, ledger, job, orphan.rental.id, drained)
 
 
@@ -58,7 +58,7 @@ async def finish(
     ended = []
     for rental in (each for each in rentals if job.id == each.tag or job.platform_id == each.id):
         holds_results = not is_empty and _holds_results(rental, job)
-        drained = await _drain(manager, job, None, with_adapter=not has_adapter) if holds_results else Drained()
+        drained = await _drain(manager, ledger, job, None, with_adapter=not has_adapter) if holds_results else Drained()
         if drained.has_lost_adapter:
             problem = f"{rental.id} is kept, and costs, until the adapter is fetched"
             ended.append(Ended(rental_id=rental.id, is_gone=False, problems=(*drained.problems, problem)))
@@ -111,17 +111,15 @@ def _holds_results(rental: Rental, job: JobRecord) -> bool:
 
 
 async def _drain(
-    manager: ConnectorManager, job: JobRecord, seconds: float | None, *, with_adapter: bool = True
+    manager: ConnectorManager, ledger: Ledger, job: JobRecord, seconds: float | None, *, with_adapter: bool = True
 ) -> Drained:
     """Copy the rest of the log, and the adapter unless the user has it. What fails is told and stops nothing."""
     if job.platform_id is None:
         return Drained()
     log = await _try("the log", manager.jobs.drain(job.id), LOG_TIME)
-    folder = home_of(job)
-    is_filled = folder.is_dir() and any(folder.iterdir())
-    if job.status is not JobStatus.COMPLETED or is_filled or not with_adapter:
+    if job.status is not JobStatus.COMPLETED or not with_adapter or kept_adapter(ledger, job) is not None:
         return log
-    adapter = await _try("the adapter", manager.jobs.save(job.id, folder), seconds)
+    adapter = await _try("the adapter", manager.jobs.save(job.id, free_home(job)), seconds)
     return Drained(adapter.saved, (*log.problems, *adapter.problems), has_lost_adapter=bool(adapter.problems))
 
 

@@ -10,6 +10,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,12 @@ async def cell(sandbox: RunpodSandbox, step: str, kind: str, how: dict[str, Any]
     sandbox.reset()
     sandbox.script(lines=LINES, files=FILES, running_seconds=20)
     method, path, after = STEPS[step]
-    if kind == "refuse":
-        strikes = outage(sandbox, method, path)
-    else:
-        fault = sandbox.faults.add(kind, method, path, times=2, after=after, **how)
-        strikes = fault_hits(fault)
-    with Life.at(sandbox, RunpodConnector, home) as life:
+    with ExitStack() as until, Life.at(sandbox, RunpodConnector, home) as life:
+        if kind == "refuse":
+            strikes = until.enter_context(outage(sandbox, method, path))
+        else:
+            fault = sandbox.faults.add(kind, method, path, times=2, after=after, **how)
+            strikes = fault_hits(fault)
         try:
             job = await life.live(resource_id="RTX A5000")
         except AssertionError as error:
@@ -136,18 +137,23 @@ async def cell(sandbox: RunpodSandbox, step: str, kind: str, how: dict[str, Any]
     return ("x" if complaints else sign), complaints
 
 
-def outage(sandbox: RunpodSandbox, method: str, path: str) -> Callable[[], int]:
+@contextmanager
+def outage(sandbox: RunpodSandbox, method: str, path: str) -> Iterator[Callable[[], int]]:
     """When the step has been answered once nobody listens any more, for a while."""
-    begun = threading.Event()
+    timers: list[threading.Timer] = []
 
     def close(received: Received) -> None:
-        if not begun.is_set() and received.method == method and re.search(path, received.path):
-            begun.set()
-            threading.Timer(0.0, lambda: sandbox.faults.add("refuse")).start()  # the server cannot wait for itself
-            threading.Timer(0.5, sandbox.faults.clear).start()
+        if not timers and received.method == method and re.search(path, received.path):
+            # The server cannot wait for itself.
+            timers.append(threading.Timer(0.0, sandbox.faults.add, ["refuse"]))
+            timers.append(threading.Timer(0.5, sandbox.faults.clear))
+            for timer in timers:
+                timer.start()
 
     sandbox.on_answer = close
-    return lambda: int(begun.is_set())
+    yield lambda: len(timers)
+    for timer in timers:
+        timer.join()
 
 
 def fault_hits(fault: Fault) -> Callable[[], int]:

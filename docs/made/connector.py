@@ -42,7 +42,7 @@ OPTIONAL = {
         "stream_events",
     ),
     RegistryConnector: (),
-    TrackingConnector: (),
+    TrackingConnector: ("log_batch",),
     InferenceConnector: ("get_deployment_metrics",),
 }
 VALUES = (
@@ -56,6 +56,9 @@ VALUES = (
     "Problem",
     "Observed",
     "RateLimit",
+    "RunBatch",
+    "RunRow",
+    "RunLine",
 )
 
 

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
         RateLimit,
         Rental,
         Resource,
+        RunBatch,
+        RunLine,
+        RunRow,
     )
     from peft_studio.registry import ConnectorRegistry
     from peft_studio.sync import SyncConnectorManager
@@ -94,6 +97,9 @@ _HOME = {
     "RateLimit": "models",
     "Rental": "models",
     "Resource": "models",
+    "RunBatch": "models",
+    "RunLine": "models",
+    "RunRow": "models",
     "ConnectorRegistry": "registry",
     "SyncConnectorManager": "sync",
     "TrainingConfig": "training_config",
@@ -134,6 +140,9 @@ __all__ = [
     "RegistryConnector",
     "Rental",
     "Resource",
+    "RunBatch",
+    "RunLine",
+    "RunRow",
     "ServerSentEvent",
     "SyncConnectorManager",
     "TrackingConnector",

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from peft_studio.errors import UnsupportedCapability
-from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource
+from peft_studio.models import (
+    Deployment,
+    JobEvent,
+    JobStatus,
+    ModelInfo,
+    Observed,
+    PricingInfo,
+    Rental,
+    Resource,
+    RunBatch,
+)
 from peft_studio.training_config import TrainingConfig
 
 
@@ -162,6 +172,14 @@ class PlatformConnector(ABC):
     async def finish_run(self, run_id: str, status: JobStatus) -> None:
         """Close the run."""
         self._refuse("tracking", "track runs")
+
+    async def log_batch(self, run_id: str, batch: RunBatch) -> bool:
+        """Record a piece of a run, so that the same piece again changes nothing; close the run where it says so.
+
+        Optional: without it the rows and lines of a batch are recorded one by one. Returns True when somebody asks, at
+        the tracker, that the job be stopped. Raises `JobNotFound`.
+        """
+        self._refuse("tracking", "record pieces of runs")
 
     # Inference.
 

@@ -148,6 +148,40 @@ class JobEvent:
 
 
 @frozen(kw_only=True)
+class RunRow:
+    """What was measured at one step of a run."""
+
+    step: int
+    time: datetime
+    metrics: Mapping[str, float]
+
+
+@frozen(kw_only=True)
+class RunLine:
+    """One line of a run's console."""
+
+    time: datetime
+    text: str
+    is_error: bool = False
+
+
+@frozen(kw_only=True)
+class RunBatch:
+    """A piece of a run, with its place in it: the same batch again must change nothing at the tracker."""
+
+    rows: tuple[RunRow, ...] = ()
+    #: How many rows of the run stand before these.
+    first_row: int = 0
+    lines: tuple[RunLine, ...] = ()
+    #: How many lines of the run stand before these.
+    first_line: int = 0
+    #: The last value of every metric of the run so far.
+    summary: Mapping[str, float] = field(factory=dict)
+    #: How the job stands after it, where it has stopped.
+    status: JobStatus | None = None
+
+
+@frozen(kw_only=True)
 class RateLimit:
     """How much a platform still lets us ask, in its own words; of several limits the one that is nearest to its end."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peft_studio.hooks import Outcome
     from peft_studio.jobs import Jobs
     from peft_studio.ledger import JobRecord
-    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource
+    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource, RunBatch
     from peft_studio.reconcile.account import Ended
     from peft_studio.records import ConnectorRecord
     from peft_studio.registry import ConnectorRegistry
@@ -161,6 +161,14 @@ class SyncConnectorManager:
     def finish_run(self, name: str, run_id: str, status: JobStatus) -> None:
         """Close the run."""
         self._loop.run(self._manager.finish_run(name, run_id, status))
+
+    def log_batch(self, name: str, run_id: str, batch: RunBatch, *, is_doubtful: bool = False) -> bool:
+        """Record a piece of a run; True when somebody asks, at the tracker, that the job be stopped.
+
+        Where the connector has no such method the rows and lines are recorded one by one. `is_doubtful` says that some
+        may be there from an earlier attempt: rows are then looked for first, as far as the tracker can be read.
+        """
+        return self._loop.run(self._manager.log_batch(name, run_id, batch, is_doubtful=is_doubtful))
 
     def search_models(self, name: str, query: str) -> list[ModelInfo]:
         """Models that match."""

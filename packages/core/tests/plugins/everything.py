@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from peft_studio import (
     PricingInfo,
     Rental,
     Resource,
+    RunBatch,
+    RunLine,
     TrainingConfig,
 )
 
@@ -22,6 +25,7 @@ CONFIG = TrainingConfig(base_model="someone/model", dataset_path="facts.jsonl")
 MODEL = ModelInfo(id="m-1", name="First")
 DEPLOYMENT = Deployment(id="d-1", status="running", url="https://d-1.example", model_id="m-1")
 METRICS = {"requests": 3}
+BATCH = RunBatch(lines=(RunLine(time=datetime(2026, 1, 2, tzinfo=UTC), text="hello"),))
 RENTAL = Rental(id="pod-1", name="One", kind="machine", status="UP")
 
 #: Every call of the manager about a connector's capabilities: its arguments, and what `Everything` answers.
@@ -47,6 +51,7 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "log_metrics": ({"run_id": "run-1", "metrics": {"loss": 1.0}, "step": 1}, None),
     "log_text": ({"run_id": "run-1", "text": "hello"}, None),
     "finish_run": ({"run_id": "run-1", "status": JobStatus.COMPLETED}, None),
+    "log_batch": ({"run_id": "run-1", "batch": BATCH}, True),
     "deploy_model": ({"model_id": "m-1", "gpu": "A10G"}, "d-1"),
     "get_endpoint_url": ({"deployment_id": "d-1"}, "https://d-1.example"),
     "invoke_endpoint": ({"deployment_id": "d-1", "payload": {"prompt": "hi"}}, {"text": "hello"}),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from peft_studio._calls.connections import Connections
-from peft_studio.models import Deployment, JobStatus, ModelInfo
+from peft_studio.errors import UnsupportedCapability
+from peft_studio.models import Deployment, JobStatus, ModelInfo, RunBatch
 
 
 class RegistryCalls(Connections):
@@ -46,6 +47,33 @@ class TrackingCalls(Connections):
     async def finish_run(self, name: str, run_id: str, status: JobStatus) -> None:
         """Close the run."""
         await self._session(name).call("finish_run", run_id=run_id, status=status)
+
+    async def log_batch(self, name: str, run_id: str, batch: RunBatch, *, is_doubtful: bool = False) -> bool:
+        """Record a piece of a run; True when somebody asks, at the tracker, that the job be stopped.
+
+        Where the connector has no such method the rows and lines are recorded one by one. `is_doubtful` says that some
+        may be there from an earlier attempt: rows are then looked for first, as far as the tracker can be read.
+        """
+        session = self._session(name)
+        if session.offers("log_batch"):
+            return bool(await session.ask("log_batch", bool, run_id=run_id, batch=batch))
+        known = await self._known_steps(name, run_id) if is_doubtful else set()
+        for row in batch.rows:
+            if row.step not in known:
+                await self.log_metrics(name, run_id, row.metrics, row.step)
+        for line in batch.lines:
+            await self.log_text(name, run_id, line.text)
+        if batch.status is not None and batch.status.is_terminal:
+            await self.finish_run(name, run_id, batch.status)
+        return False
+
+    async def _known_steps(self, name: str, run_id: str) -> set[Any]:
+        """Steps that the tracker reads back; none where it cannot: a row twice is better than none."""
+        try:
+            rows = await self._session(name).ask("get_metrics", list, job_id=run_id)
+        except UnsupportedCapability:
+            return set()
+        return {row.get("step") for row in rows}
 
 
 class InferenceCalls(Connections):

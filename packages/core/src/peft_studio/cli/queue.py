@@ -25,7 +25,7 @@ REFUSED, UNCONFIRMED = 6, 1
 
 _COLOURS = {State.ASKING: "yellow", State.DEAD: "red", State.DONE: "green", State.RUNNING: "cyan"}
 #: Of these there may be thousands: they are counted, not told one by one.
-_SMALL = ("log_metrics", "log_text")
+_SMALL = ("log_metrics", "log_text", "log_events")
 #: Seconds between two looks at the queue with --watch.
 _PAUSE = 1.0
 
@@ -117,7 +117,10 @@ class Flush:
     async def run(self, *, watch: bool) -> int:
         """Drain, ask, and drain again while there is an answer to act upon; returns the exit code."""
         self.drainer.queue.hurry(self.names or None)
+        from peft_studio.tracking.feed import Feeder
+
         while True:
+            Feeder(self.drainer.ledger, self.drainer.queue).feed_all()
             report = await self.drainer.drain(self.names or None)
             self._done += Counter(operation.state for operation in report.settled)
             if self._ask():

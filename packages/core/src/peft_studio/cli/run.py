@@ -14,6 +14,7 @@ from peft_studio.cli import INTERRUPTED, JOB_FAILED, JOB_STOPPED
 from peft_studio.cli.desk import Desk
 from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
+from peft_studio.cli.trackers import accompanied, tracked_by
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
 from peft_studio.homes import is_filled, kept_adapter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the adapter; new or empty.")
 @click.option("--set", "overrides", metavar="NAME=VALUE", multiple=True, help="Override a field of the config.")
+@click.option("--track", "trackers", metavar="NAME", multiple=True, help="Tracker that records it; may be repeated.")
 @click.option("--detach", is_flag=True, help="Start the job and return; follow it with `jobs logs ID --follow`.")
 @click.option("--sandbox", is_flag=True, help="Try it on this machine: the connector's sandbox, no account, no bill.")
 @click.option("--offline", is_flag=True, help="Queue the job and ask nobody; `queue flush` submits it.")
@@ -47,6 +49,7 @@ def run(
     connector: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
+    trackers: tuple[str, ...],
     detach: bool,
     sandbox: bool,
     offline: bool,
@@ -59,7 +62,7 @@ def run(
     changes = dict(parse_override(assignment) for assignment in overrides)
     if out is not None:
         changes["output_dir"] = str(out.expanduser().absolute())
-    config = load_config(config_file, changes)
+    config = tracked_by(load_config(config_file, changes), trackers)
     name = connector or config.provider or "local"
     if offline and (sandbox or dry_run):
         raise click.UsageError("--offline asks nobody: leave out --sandbox and --dry-run")
@@ -175,7 +178,7 @@ def watch(desk: Desk, job: JobRecord, *, as_json: bool = False, after: int = 0) 
 
 
 async def _follow(desk: Desk, job: JobRecord, view: View, after: int) -> None:
-    async with desk.manager() as manager:
+    async with desk.manager() as manager, accompanied(desk, manager, job):
         async for event in manager.jobs.follow(job.id, after):
             view.show(event)
 

@@ -114,6 +114,7 @@ UNION
 SELECT connector, kind FROM operations WHERE state = 'running' AND leased_until < :now
 AND connector NOT IN (SELECT name FROM connectors WHERE not_before > :now)
 """
+LAST: Final = "WHERE connector = ? AND stream = ? AND kind = ? ORDER BY number DESC LIMIT 1"
 DEAD: Final = "WHERE state = 'dead' ORDER BY number"
 
 HURRY: Final = """

@@ -101,6 +101,13 @@ async def log_text(attempt: Attempt) -> None:
     await attempt.manager.log_text(attempt.connector, _run_id(attempt), attempt.payload["text"])
 
 
+async def log_events(attempt: Attempt) -> Any:
+    """The same events at the same place: a repetition changes nothing where the tracker knows places."""
+    from peft_studio.tracking.carry import log_events as carry
+
+    return await carry(attempt, _run_id(attempt))
+
+
 async def finish_run(attempt: Attempt) -> None:
     """The same state again changes nothing."""
     await attempt.manager.finish_run(attempt.connector, _run_id(attempt), JobStatus(attempt.payload["status"]))
@@ -141,5 +148,6 @@ KINDS: Mapping[str, Kind] = {
     "start_run": Kind(handle=start_run, is_brief=False),
     "log_metrics": Kind(handle=log_metrics),
     "log_text": Kind(handle=log_text, is_brief=False),
+    "log_events": Kind(handle=log_events),
     "finish_run": Kind(handle=finish_run),
 }

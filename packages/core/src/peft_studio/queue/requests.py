@@ -94,6 +94,13 @@ def log_text(connector: str, run: str, offset: int, text: str) -> NewOperation:
     return _of_run("log_text", connector, run, str(offset), {"text": text})
 
 
+def log_events(connector: str, run: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> NewOperation:
+    """Record what the log of the job `run` tells between two places (`tracking.Place`): nobody else queues the same."""
+    return _of_run(
+        "log_events", connector, run, f"events:{before['through']}", {"before": dict(before), "after": dict(after)}
+    )
+
+
 def finish_run(connector: str, run: str, status: JobStatus) -> NewOperation:
     """Close a run."""
     return _of_run("finish_run", connector, run, "finish", {"status": str(status)})
@@ -102,6 +109,11 @@ def finish_run(connector: str, run: str, status: JobStatus) -> NewOperation:
 def start_key(run: str) -> str:
     """Key of the operation whose result is the tracker's id of the run."""
     return f"run:{run}:start"
+
+
+def run_stream(run: str) -> str:
+    """Stream of everything that is written to a run."""
+    return f"run:{run}"
 
 
 def content_digest(path: Path) -> str:
@@ -124,7 +136,7 @@ def _of_run(kind: str, connector: str, run: str, write: str, payload: Mapping[st
         kind=kind,
         connector=connector,
         key=f"run:{run}:{write}",
-        stream=f"run:{run}",
+        stream=run_stream(run),
         payload={"run": run, **payload},
         is_once=True,
         lifetime=MONTH,

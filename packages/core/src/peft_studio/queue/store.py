@@ -111,6 +111,10 @@ class Queue:
         """The connector's operation with that key."""
         return next(iter(self._select("WHERE connector = ? AND key = ?", connector, key)), None)
 
+    def last_of(self, connector: str, stream: str, kind: str) -> Operation | None:
+        """The newest operation of that kind in a stream."""
+        return next(iter(self._select(_sql.LAST, connector, stream, kind)), None)
+
     def operations(self, *states: State) -> list[Operation]:
         """Those in one of these states, or all, in order of arrival."""
         marks = _sql.marks(states)

@@ -58,7 +58,7 @@ class Artifacts:
         self.all = []
 
     def open(self, given: Mapping[str, Any], now: float) -> Artifact:
-        """A new version; the one that has the same content or the same client id where there is one."""
+        """A new version; the one that has the same content or the same client id, be it deleted, where there is one."""
         place = (given["entityName"], given["projectName"], given["artifactCollectionName"])
         aliases = {alias["alias"] for alias in given.get("aliases") or ()}
         for known in self.all:
@@ -66,7 +66,7 @@ class Artifacts:
             if known.place == place and (is_same and given.get("enableDigestDeduplication")):
                 self.alias(known, aliases)
                 return known
-            if known.client_id == given["clientID"] and known.state == "PENDING":
+            if known.client_id == given["clientID"] and known.state != "COMMITTED":
                 return known
         new = Artifact(
             number=len(self.all) + 1, entity=place[0], project=place[1], collection=place[2],
@@ -129,6 +129,8 @@ class Artifacts:
         """Make it a version; nothing happens to one that is. Raises `Refusal` for one that is not whole."""
         if artifact.state == "COMMITTED":
             return artifact
+        if artifact.state == "DELETED":
+            raise Refusal(400, "the artifact is deleted")
         contents = self.contents(artifact)
         stored = {path: entry for path, entry in contents.items() if not entry.get("ref")}
         missing = [

@@ -74,7 +74,12 @@ class WandbRun:
         config = {key: value["value"] for key, value in json.loads(self.config).items() if key != "_wandb"}
         metrics = [(row["_step"], {k: v for k, v in row.items() if k not in RESERVED}) for row in self.history.rows]
         text = [console.parse(line)["line"] for line in self.output.texts]
-        return Run(self.path, config, metrics, text, self.state(now))
+        return Run(self.path, config, metrics, text, self._told(now))
+
+    def _told(self, now: float) -> str:
+        """How it ended: W&B's own word does not tell cancelled from failed, which clients write into the summary."""
+        is_cancelled = self.exitcode is not None and json.loads(self.summary).get("job_status") == "cancelled"
+        return "cancelled" if is_cancelled else self.state(now)
 
 
 @define

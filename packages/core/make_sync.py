@@ -170,8 +170,16 @@ def _imports(functions: list[FunctionType]) -> str:
         modules.setdefault(known[name], []).append(name)
     lines = [(module, f"from {module} import {', '.join(names)}") for module, names in sorted(modules.items())]
     theirs = [line for module, line in lines if not module.startswith("peft_studio")]
-    ours = [f"    {line}" for module, line in lines if module.startswith("peft_studio")]
+    ours = [_wrapped(f"    {line}") for module, line in lines if module.startswith("peft_studio")]
     return "\n".join([*theirs, "", "if TYPE_CHECKING:", *ours])
+
+
+def _wrapped(line: str) -> str:
+    """An import that is too long for a line, with a line for each name."""
+    if len(line) <= WIDTH:
+        return line
+    start, _, names = line.partition(" import ")
+    return "\n".join([f"{start} import (", *(f"        {name}," for name in names.split(", ")), "    )"])
 
 
 def _imported(file: Path) -> dict[str, str]:

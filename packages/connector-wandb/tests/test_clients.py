@@ -5,20 +5,25 @@ It comes from the public registry; where that cannot be reached, the tests are s
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peft_studio import JobStatus, RunBatch, RunRow
 from peft_studio_testkit.vendor import python_with
+from peft_studio_wandb.connector import WandbConnector
 
 pytestmark = pytest.mark.slow
 
 SDK = "wandb==0.31.0"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PROGRAMS = Path(__file__).with_name("clients")
 
 
@@ -140,3 +145,34 @@ def test_the_stop_button_interrupts_the_program(sandbox, seen):
     """Within the 15 seconds between two looks of the SDK; the run says that it was stopped."""
     assert seen("stopped_run.py") is True
     assert sandbox.run("stopped").stopped
+
+
+def test_the_public_api_reads_back_what_the_connector_wrote(sandbox, seen, tmp_path):
+    """Rows once and in order, config, summary, state, and an adapter, byte by byte."""
+    folder = tmp_path / "adapter"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"r": 16}')
+    (folder / "deep" / "notes.md").write_text("notes")
+    rows = tuple(RunRow(step=step, time=NOON, metrics={"train/loss": 1 / (step + 1)}) for step in range(0, 2400, 2))
+    config = {"run_id": "ours-1", "project_name": "lora", "display_name": "ours", "rank": 16}
+
+    async def write() -> None:
+        connector = WandbConnector()
+        await connector.connect({**sandbox.credentials(), "entity": "acme"})
+        run = await connector.start_run(config)
+        for first in (0, 500, 500, 1000):
+            last = JobStatus.COMPLETED if first == 1000 else None
+            piece = rows[first : first + 500]
+            await connector.log_batch(
+                run, RunBatch(rows=piece, first_row=first, summary={"train/loss": 0.5}, status=last)
+            )
+        await connector.upload_artifact(str(folder), {"run_id": run})
+        await connector.disconnect()
+
+    asyncio.run(write())
+    assert {
+        "rows": [[row.step, row.metrics["train/loss"]] for row in rows], "state": "finished", "name": "ours",
+        "config": {"project_name": "lora", "rank": 16}, "summary": {"train/loss": 0.5, "job_status": "completed"},
+        "artifact": ["v0", "model", "ours-1"],
+        "files": {"adapter_config.json": '{"r": 16}', "deep/notes.md": "notes"},
+    } == seen("read_ours.py")  # fmt: skip

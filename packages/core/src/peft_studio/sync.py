@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from peft_studio.hooks import Outcome
     from peft_studio.jobs import Jobs
     from peft_studio.ledger import JobRecord
-    from peft_studio.models import Deployment, JobEvent, JobStatus, ModelInfo, Observed, PricingInfo, Rental, Resource, RunBatch
+    from peft_studio.models import (
+        Deployment,
+        JobEvent,
+        JobStatus,
+        ModelInfo,
+        Observed,
+        PricingInfo,
+        Rental,
+        Resource,
+        RunBatch,
+    )
     from peft_studio.reconcile.account import Ended
     from peft_studio.records import ConnectorRecord
     from peft_studio.registry import ConnectorRegistry

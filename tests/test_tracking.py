@@ -59,6 +59,16 @@ def test_tracker_that_was_away_gets_the_same(
     assert (steps_of(studio, job), "finished") == (steps, status)
 
 
+def test_whoever_follows_a_job_tells_its_trackers(
+    studio: Studio, tracker: WandbSandbox, write_config: Callable[..., Path]
+) -> None:
+    """A job that was let go of is told of by the command that follows it."""
+    studio.environment |= tracker.environment()
+    job = studio.submit(write_config(experiment_tracker="wandb"), "--on", "local")
+    studio("jobs", "logs", job, "--follow")
+    assert (steps_of(studio, job), "finished") == (told(tracker, job)[0], tracker.runs[job].status)
+
+
 def test_name_that_tracks_nothing_is_refused(studio: Studio, write_config: Callable[..., Path]) -> None:
     """Before anything is submitted."""
     refused = studio("run", write_config(), "--track", "local", code=None)

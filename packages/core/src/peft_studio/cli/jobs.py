@@ -147,7 +147,7 @@ def logs(id: str, follow: bool, after: int, as_json: bool) -> None:
                     tell(event)
 
     with Ledger() as ledger:
-        _with_jobs(ledger, stream)
+        _with_jobs(ledger, stream, followed=ledger.job(id) if follow else None)
 
 
 @jobs.command()
@@ -232,18 +232,24 @@ def pull(id: str, directory: Path, as_json: bool) -> None:
         click.echo(f"adapter: {path}")
 
 
-def _with_jobs(ledger: Ledger, ask: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
-    """Run one question to the jobs service, in a manager of its own."""
+def _with_jobs(
+    ledger: Ledger, ask: Callable[[Any], Coroutine[Any, Any, Result]], followed: JobRecord | None = None
+) -> Result:
+    """Run one question to the jobs service, in a manager of its own; trackers of a job that is followed go along."""
     import asyncio
+    from contextlib import nullcontext
 
     from peft_studio.cli.desk import Desk
+    from peft_studio.cli.trackers import accompanied
     from peft_studio.jobs import Jobs
     from peft_studio.reconcile.briefly import reconcile_briefly
 
     async def answer() -> Result:
-        async with Desk(ledger).manager() as manager:
+        desk = Desk(ledger)
+        async with desk.manager() as manager:
             await reconcile_briefly(manager, ledger)
-            return await ask(Jobs(manager, ledger))
+            async with nullcontext() if followed is None else accompanied(desk, manager, followed):
+                return await ask(Jobs(manager, ledger))
 
     try:
         return asyncio.run(answer())

@@ -75,3 +75,9 @@ def test_name_that_tracks_nothing_is_refused(studio: Studio, write_config: Calla
     assert refused.returncode != 0
     assert "local does not record runs" in refused.stderr
     assert [] == studio.json("jobs", "list")
+
+
+def test_trial_is_not_tracked(studio: Studio, write_config: Callable[..., Path]) -> None:
+    """What ends with the command leaves no run behind, and says so rather than forgetting it."""
+    refused = studio("run", write_config(), "--on", "runpod", "--sandbox", "--track", "wandb", code=2)
+    assert "leave out --track" in refused.stderr

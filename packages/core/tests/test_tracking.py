@@ -229,6 +229,18 @@ def test_job_whose_log_has_no_end_is_finished(desk: Desk, account: Account) -> N
     assert "failed" == account.runs["run-1"][-1]
 
 
+def test_job_that_cannot_be_queued_stops_no_other(desk: Desk, account: Account, tmp_path: Path) -> None:
+    """A config that holds a secret is not queued; the other jobs are told of all the same."""
+    desk.ledger.add_events(desk.job, LOG)
+    config = TrainingConfig(base_model="org/top-secret", dataset_path="data.jsonl", experiment_tracker=("acme",))
+    tag = desk.ledger.new_tag(config)
+    desk.ledger.record_intent(tag, "other", config)
+    desk.queue = Queue(tmp_path / "other.sqlite3", known_secrets=lambda: ["org/top-secret"])
+    Feeder(desk.ledger, desk.queue).feed_all()
+    desk.drain()
+    assert WHOLE == arrived(account)
+
+
 def test_folding_in_two_is_folding_at_once() -> None:
     """The place after two batches is the place after one."""
     _, half = fold(LOG[:5], Place())

@@ -66,6 +66,8 @@ def run(
     name = connector or config.provider or "local"
     if offline and (sandbox or dry_run):
         raise click.UsageError("--offline asks nobody: leave out --sandbox and --dry-run")
+    if sandbox and trackers:
+        raise click.UsageError("--sandbox leaves nothing behind to be tracked: leave out --track")
     limits = limits_of(max_price_change, max_age)
     if offline:
         return queue_run(name, config, limits, as_json=as_json)

@@ -14,6 +14,8 @@ It has its effect *exactly once* where a repetition can be recognised, and only 
 * `cancel_job`, `stop_deployment`: doing it twice is doing it once.
 * `log_metrics`: a doubtful one is looked for in what the tracker reads back before it is repeated. Two operations with
   the same (run, offset) are one.
+* `log_events` is folded from the ledger's copy of the job's log, and sent to the same place of the run: the same again
+  changes nothing where the tracker knows places (`log_batch`). Elsewhere its rows are looked for; lines may repeat.
 * `finish_run` sets the same state again. `upload_artifact` sends the same bytes under the same name again: once on a
   registry that keeps files by name, possibly two versions elsewhere. `log_text` may repeat a line, and `start_run` may
   leave an empty run behind: trackers have nothing to recognise them by. These four are at least once, no more.

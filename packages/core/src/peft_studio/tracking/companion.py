@@ -80,7 +80,7 @@ async def tracked(
         finally:
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
-            companion.feeder.feed(job.id)
+            companion.feeder.feed_safely(job.id)
         try:
             async with asyncio.timeout(patience):
                 await companion.catch_up()

@@ -6,13 +6,14 @@ begins at in its key: of two processes that feed the same run only one can queue
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from attrs import frozen
 
-from peft_studio.errors import InvalidConfig
+from peft_studio.errors import InvalidConfig, PeftStudioError
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobEvent
 from peft_studio.queue import Queue, requests
@@ -23,6 +24,8 @@ from peft_studio.tracking.fold import Place, fold
 MOST_EVENTS: Final = 2000
 #: After the end of a job. The queue forgets a run a month after its last operation; told again, it would begin anew.
 REMEMBERED: Final = timedelta(days=29)
+
+_log = logging.getLogger(__name__)
 
 
 def trackers_of(job: JobRecord) -> tuple[str, ...]:
@@ -48,7 +51,14 @@ class Feeder:
         for job in self.ledger.jobs():
             is_past = job.status.is_terminal and self.ledger.clock() - job.changed > REMEMBERED
             if trackers_of(job) and not is_past:
-                self.feed(job.id)
+                self.feed_safely(job.id)
+
+    def feed_safely(self, job_id: str) -> None:
+        """As `feed`; a job that cannot be queued, as its config holds a secret, is logged and stops nothing else."""
+        try:
+            self.feed(job_id)
+        except PeftStudioError as error:
+            _log.warning("job %s could not be queued for its trackers: %s", job_id, error)
 
     def _feed(self, job: JobRecord, tracker: str) -> None:
         config = {**job.config, "run_id": job.id, "display_name": job.id, "job_type": "train"}

@@ -103,3 +103,26 @@ async def test_page_is_asked_for_as_any_request(server: Any, transport: Transpor
         await read(transport.pages("jobs", missing=JobNotFound), seen)
 
     assert [1] == seen
+
+
+async def test_links_lead_to_the_next_page(server: Any, transport: Transport) -> None:
+    """Of a link only the query counts: behind a mirror it names another origin, which is asked nothing."""
+    link = '<https://elsewhere.example/other?tag=x&cursor=a%2Fb&tag=y>; rel="next"'
+    server.steps = [
+        server.reply(body=[1, 2], Link=link),
+        server.reply(body=[3], Link='<https://elsewhere.example/other?cursor=0>; rel="prev"'),
+    ]
+
+    assert [1, 2, 3] == await read(transport.pages("jobs", items=None, by_link=True, query={"tag": ["x", "y"]}))
+    assert ["/jobs?tag=x&tag=y", "/jobs?tag=x&tag=y&cursor=a%2Fb"] == [request.target for request in server.requests]
+
+
+async def test_links_in_a_circle_end(server: Any, transport: Transport) -> None:
+    """With an error, after the items that were read."""
+    server.steps = [server.reply(body=[1], Link="</jobs?cursor=1>; rel=next")] * 3
+    seen: list[Any] = []
+
+    with pytest.raises(ConnectionFailed, match="run in a circle"):
+        await read(transport.pages("jobs", items=None, by_link=True), seen)
+
+    assert [1, 1] == seen

@@ -236,6 +236,7 @@ class Transport:
         cursor_parameter: str = "cursor",
         page_parameter: str | None = None,
         first_page: int = 1,
+        by_link: bool = False,
         query: Query = None,
         headers: Headers = None,
         missing: type[PeftStudioError] = PlatformError,
@@ -245,13 +246,23 @@ class Transport:
         `items` is the field of an answer that holds the list ("data.jobs" for a nested one; None when the answer is the
         list). By cursor: the field `cursor` holds the position of the next page, which is asked for with the parameter
         `cursor_parameter`; the last page has none. By number, when `page_parameter` is given: that parameter counts
-        from `first_page` until a page is empty. Raises `ConnectionFailed` when the pages never end.
+        from `first_page` until a page is empty. With `by_link` the header `Link` of a page names the next one, of which
+        only the query counts. Raises `ConnectionFailed` when the pages never end.
         """
 
-        async def ask(position: Mapping[str, Any]) -> Any:
-            return await self.get(*segments, query={**(query or {}), **position}, headers=headers, missing=missing)
+        async def ask(position: Mapping[str, Any]) -> tuple[Any, str]:
+            asked = position if by_link and position else {**(query or {}), **position}
+            request = self._request("GET", segments, asked, headers)
+
+            async def once() -> tuple[Any, str]:
+                async with self._navigator.answer(request) as answer:
+                    return await self._reader.document(answer, missing), answer.headers.get("link", "")
+
+            return await self._insist(once, self._retries)
 
         pager = Pager(ask, self._make_error, str(self._request("GET", segments, None, None)), items)
+        if by_link:
+            return pager.by_link()
         if page_parameter is not None:
             return pager.by_number(page_parameter, first_page)
         return pager.by_cursor(cursor, cursor_parameter)

@@ -1,17 +1,21 @@
-"""Lists that come in pages, by cursor or by number; a list that never ends is an error."""
+"""Lists that come in pages, by cursor, by number or by link; a list that never ends is an error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from attrs import frozen
 
 from peft_studio._transport.errors import ErrorMaker
 from peft_studio.errors import ConnectionFailed
 
-Ask = Callable[[Mapping[str, Any]], Awaitable[Any]]
+#: Gives a page and the header `Link` that came with it.
+Ask = Callable[[Mapping[str, Any]], Awaitable[tuple[Any, str]]]
+_NEXT: Final = re.compile(r'<([^<>]*)>[^<]*;\s*rel="?next"?(?![\w-])', re.IGNORECASE)
 
 
 @frozen
@@ -29,7 +33,7 @@ class Pager:
         position: Any = None
         seen: set[str] = set()
         while True:
-            answer = await self.ask({} if position is None else {parameter: position})
+            answer, _ = await self.ask({} if position is None else {parameter: position})
             for item in self._items(answer):
                 yield item
             position = _field(answer, cursor)
@@ -43,7 +47,8 @@ class Pager:
         """Pages are numbered; the first empty one is the end."""
         before: list[Any] = []
         for number in count(first):
-            page = self._items(await self.ask({parameter: number}))
+            answer, _ = await self.ask({parameter: number})
+            page = self._items(answer)
             if not page:
                 return
             if page == before:
@@ -51,6 +56,26 @@ class Pager:
             for item in page:
                 yield item
             before = page
+
+    async def by_link(self) -> AsyncGenerator[Any]:
+        """Each answer links to the next one, the last one to none.
+
+        A link is a whole address, and behind a mirror that of another origin: only its query is taken.
+        """
+        position: Mapping[str, Any] = {}
+        seen: set[str] = set()
+        while True:
+            answer, link = await self.ask(position)
+            for item in self._items(answer):
+                yield item
+            following = _NEXT.search(link)
+            if following is None:
+                return
+            query = urlsplit(following[1]).query
+            if not query or query in seen:
+                raise self.make_error(ConnectionFailed, f"the pages of {self.address} run in a circle")
+            seen.add(query)
+            position = parse_qs(query, keep_blank_values=True)
 
     def _items(self, answer: Any) -> list[Any]:
         if answer is None:  # 204

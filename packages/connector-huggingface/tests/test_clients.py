@@ -197,7 +197,7 @@ def test_an_endpoint_lives(run):
     """Prices, create, wait until it is healthy, list, scale to zero, resume, pause, delete, and refusals."""
     with HuggingFaceSandbox(speed=30) as sandbox:
         sandbox.hub.add("me/tiny", private=True)
-        url = sandbox.credentials()["endpoints_url"]
+        url = sandbox.endpoints_url
         seen = run("endpoints.py", **sandbox.environment(), ENDPOINTS_URL=url)
         assert ([], {}, 1) == (sandbox.errors, sandbox.bills(), sandbox.count("GET", "/health$"))
         address = f"{sandbox.url}/served/me/tiny"

@@ -1,3 +1,3 @@
-"""PEFT Studio connector: the Hugging Face Hub and its Jobs."""
+"""PEFT Studio connector: models and adapters on the Hugging Face Hub."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,113 @@
+"""The Hugging Face Hub in the words of PEFT Studio: models and adapters, found, brought home and published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from peft_studio import ConnectionFailed, InvalidCredentials, ModelInfo, Observed, RegistryConnector
+from peft_studio_huggingface import __version__
+from peft_studio_huggingface.api import Account, HubApi
+from peft_studio_huggingface.downloading import bring_home
+from peft_studio_huggingface.repository import RepositoryId
+from peft_studio_huggingface.settings import Settings
+from peft_studio_huggingface.uploading import Upload
+
+#: Words of a query that are no words to search for: `author:acme`, `tag:lora`.
+_FILTER: Final = re.compile(r"(author|tag):(\S+)")
+
+
+class HuggingFaceConnector(RegistryConnector):
+    """Repositories of models on the Hub."""
+
+    name: ClassVar[str] = "huggingface"
+    display_name: ClassVar[str] = "Hugging Face"
+    description: ClassVar[str] = "Keeps models and adapters in repositories of the Hugging Face Hub"
+    version: ClassVar[str] = __version__
+
+    def __init__(self) -> None:
+        self._connection: HubApi | None = None
+        self._account: Account | None = None
+        self._token = ""
+
+    async def connect(self, credentials: Mapping[str, str]) -> bool:
+        """Ask whose token it is; only then is an older connection replaced."""
+        token = (credentials.get("token") or "").strip()
+        if not token:
+            raise InvalidCredentials("there is no token", remedy="set HF_TOKEN, or log in with: hf auth login")
+        api = HubApi(token, Settings.of(credentials))
+        try:
+            account = await api.whoami()
+        except BaseException:
+            await api.close()
+            raise
+        previous, self._connection = self._connection, api
+        self._account, self._token = account, token
+        if previous is not None:
+            await previous.close()
+        return True
+
+    async def disconnect(self) -> bool:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        return True
+
+    async def verify_connection(self) -> bool:
+        try:
+            await self._api.whoami()
+        except (ConnectionFailed, InvalidCredentials):
+            return False
+        return True
+
+    def get_required_credentials(self) -> list[str]:
+        return ["token"]
+
+    @property
+    def observed(self) -> Observed | None:
+        return None if self._connection is None else self._connection.observed
+
+    async def account(self) -> Account:
+        """Whose token it is, and its scopes, as the Hub said when the connector connected."""
+        if self._account is None or self._connection is None:
+            raise _not_connected()
+        return self._account
+
+    @property
+    def _api(self) -> HubApi:
+        if self._connection is None:
+            raise _not_connected()
+        return self._connection
+
+    # Registry.
+
+    async def upload_artifact(self, path: str, metadata: Mapping[str, Any]) -> str:
+        """Publish an adapter folder, or one file, as `repo_id` of the metadata; README.md says what else they hold."""
+        return await Upload(self._api, await self.account(), self._token).run(Path(path), metadata)
+
+    async def search_models(self, query: str) -> list[ModelInfo]:
+        """By words of their ids, and `author:acme` and `tag:lora`; the most downloaded first."""
+        api = self._api
+        filters = _FILTER.findall(query)
+        asked = {
+            "search": " ".join(_FILTER.sub(" ", query).split()) or None,
+            "author": next((value for kind, value in filters if kind == "author"), None),
+            "filter": [value for kind, value in filters if kind == "tag"] or None,
+        }
+        models = await api.models(asked, api.settings.search_limit)
+        return [model.info(api.settings.base_url) for model in models]
+
+    async def get_model_metadata(self, model_id: str) -> ModelInfo:
+        """Of `owner/name`, or of `owner/name@revision`."""
+        api = self._api
+        return (await api.model(RepositoryId.of(model_id))).info(api.settings.base_url)
+
+    async def download_model(self, model_id: str, destination: Path) -> Path:
+        """The files of `owner/name` or `owner/name@revision`, verified; weights in safetensors alone unless set so."""
+        return await bring_home(self._api, RepositoryId.of(model_id), destination)
+
+
+def _not_connected() -> ConnectionFailed:
+    return ConnectionFailed("not connected to Hugging Face", remedy="call connect first")

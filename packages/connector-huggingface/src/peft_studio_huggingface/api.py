@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from attrs import frozen
 
 from peft_studio import ArtifactNotFound, InvalidCredentials, Observed, PeftStudioError, PlatformError, Transport
+from peft_studio_huggingface.jobs_api import JobsApi
 from peft_studio_huggingface.reading import mapping, required, text, texts
 from peft_studio_huggingface.repository import Model, RemoteFile, RepositoryId
 from peft_studio_huggingface.settings import Settings
@@ -69,6 +70,10 @@ class HubApi:
     def observed(self) -> Observed | None:
         """What the Hub's answers say of themselves."""
         return self._hub.observed
+
+    def jobs(self, namespace: str) -> JobsApi:
+        """Jobs of that namespace."""
+        return JobsApi(self._hub, namespace)
 
     async def whoami(self) -> Account:
         """Raises `InvalidCredentials` for a token that is none. The Hub wants this to be asked rarely."""

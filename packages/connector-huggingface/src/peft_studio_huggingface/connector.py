@@ -11,6 +11,7 @@ from peft_studio import ConnectionFailed, InvalidCredentials, ModelInfo, Observe
 from peft_studio_huggingface import __version__
 from peft_studio_huggingface.api import Account, HubApi
 from peft_studio_huggingface.downloading import bring_home
+from peft_studio_huggingface.rented_jobs import JobsOfHub
 from peft_studio_huggingface.repository import RepositoryId
 from peft_studio_huggingface.settings import Settings
 from peft_studio_huggingface.uploading import Upload
@@ -19,18 +20,20 @@ from peft_studio_huggingface.uploading import Upload
 _FILTER: Final = re.compile(r"(author|tag):(\S+)")
 
 
-class HuggingFaceConnector(RegistryConnector):
-    """Repositories of models on the Hub."""
+class HuggingFaceConnector(JobsOfHub, RegistryConnector):
+    """Repositories of models on the Hub, and trainings on its Jobs."""
 
     name: ClassVar[str] = "huggingface"
     display_name: ClassVar[str] = "Hugging Face"
-    description: ClassVar[str] = "Keeps models and adapters in repositories of the Hugging Face Hub"
+    description: ClassVar[str] = "Keeps models and adapters on the Hugging Face Hub, and fine-tunes on its Jobs"
     version: ClassVar[str] = __version__
+    label: ClassVar[str | None] = "huggingface"
 
     def __init__(self) -> None:
         self._connection: HubApi | None = None
         self._account: Account | None = None
         self._token = ""
+        self._settings = Settings()
 
     async def connect(self, credentials: Mapping[str, str]) -> bool:
         """Ask whose token it is; only then is an older connection replaced."""
@@ -44,13 +47,14 @@ class HuggingFaceConnector(RegistryConnector):
             await api.close()
             raise
         previous, self._connection = self._connection, api
-        self._account, self._token = account, token
+        self._account, self._token, self._settings = account, token, api.settings
+        self._jobs_api = api.jobs(api.settings.namespace or account.name)
         if previous is not None:
             await previous.close()
         return True
 
     async def disconnect(self) -> bool:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._jobs_api = self._connection, None, None
         if connection is not None:
             await connection.close()
         return True

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from peft_studio import InvalidConfig, Problem
+from peft_studio.rented import Limits
 
 BASE_URL: Final = "https://huggingface.co"
+IMAGE: Final = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-devel"
+_HOUR: Final = 3600
 
 
 @frozen(kw_only=True)
@@ -25,6 +29,16 @@ class Settings:
     search_limit: int = 1000
     #: None leaves it to the address.
     xet: bool | None = None
+    #: Of one GPU, where a job names no hardware.
+    min_vram_gb: int = 16
+    #: Of a job with its open port, US dollars.
+    max_hourly_rate: Decimal | None = None
+    image: str = IMAGE
+    keep_hours: float = 12.0
+    deadline_hours: float = 72.0
+    worker_install: str | None = None
+    push_to: str | None = None
+    job_token: str | None = field(default=None, repr=False)
     base_url: str = BASE_URL
 
     @classmethod
@@ -38,9 +52,17 @@ class Settings:
                 found |= {name: read(text)} if text else {}
             except ValueError as fault:
                 problems.append(Problem(field=name, message=f"{name} must be {fault}, not {text!r}"))
+        settings = cls(**found, job_token=values.get("job_token") or None)
+        if settings.push_to and not settings.job_token:
+            problems.append(Problem(field="push_to", message="push_to needs job_token, a token that may write there"))
         if problems:
             raise InvalidConfig.from_problems("settings of huggingface", problems)
-        return cls(**found)
+        return settings
+
+    @property
+    def limits(self) -> Limits:
+        """What ends a job that nobody looks after."""
+        return Limits(deadline=self.deadline_hours * _HOUR, keep=self.keep_hours * _HOUR)
 
     @property
     def uses_xet(self) -> bool:
@@ -66,6 +88,26 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError("a number of more than 0")
+    return amount
+
+
+def _hours(text: str) -> float:
+    return float(_amount(text))
+
+
+def _repository(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        raise ValueError("a repository such as me/adapters")
+    return text
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in ("yes", "no"):
         raise ValueError("yes or no")
@@ -84,5 +126,12 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "weights": _weights,
     "search_limit": _positive,
     "xet": _switch,
+    "min_vram_gb": _positive,
+    "max_hourly_rate": _amount,
+    "image": str,
+    "keep_hours": _hours,
+    "deadline_hours": _hours,
+    "worker_install": str,
+    "push_to": _repository,
     "base_url": _address,
 }

@@ -53,6 +53,16 @@ class HubJob(ScriptedJob):
         return str(self.received.get("namespace", "me"))
 
     @property
+    def asked(self) -> Mapping[str, Any]:
+        """The body with which it was asked for."""
+        return self.received
+
+    @property
+    def is_gone(self) -> bool:
+        """True when it neither waits nor runs: it costs nothing any more."""
+        return self.stage not in ("SCHEDULING", "RUNNING")
+
+    @property
     def stage(self) -> str:
         """The Hub's word for the status."""
         return self.word or STAGES[self.status]

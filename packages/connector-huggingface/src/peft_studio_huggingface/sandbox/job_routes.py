@@ -17,6 +17,7 @@ from peft_studio_huggingface.sandbox.hardware import FLAVORS
 from peft_studio_huggingface.sandbox.hub_job import HubJob
 from peft_studio_huggingface.sandbox.pages import page
 from peft_studio_huggingface.sandbox.problems import Refusal
+from peft_studio_huggingface.sandbox.rented_job import JOB, RentedJob, is_for_a_training
 from peft_studio_testkit.sandbox import JobTable
 from peft_studio_testkit.sandbox.clock import Clock
 
@@ -56,7 +57,8 @@ class JobRoutes:
         if not token.account.can_pay:
             raise Refusal(402, "Payment Required: Jobs need a positive credit balance.")
         received = {"namespace": request.path_params["namespace"], **body}
-        job = self._jobs.add(received, id=secrets.token_hex(12))
+        tag = body["environment"][JOB] if is_for_a_training(body) else None
+        job = self._jobs.add(received, id=secrets.token_hex(12), tag=tag, is_held=tag is not None)
         return JSONResponse(_of_hub(job).document())
 
     async def list(self, request: Request) -> Response:
@@ -69,7 +71,7 @@ class JobRoutes:
             for job in jobs
             if job.namespace == request.path_params["namespace"]
             and (not stages or job.stage in stages)
-            and set(labels) <= {f"{key}={value}" for key, value in job.received.get("labels", {}).items()}
+            and set(labels) <= {f"{key}={value}" for key, value in job.asked.get("labels", {}).items()}
         ]
         return page(request, found, self._page_size())
 
@@ -80,7 +82,10 @@ class JobRoutes:
     async def cancel(self, request: Request) -> Response:
         """Stop it for good; one that is over stays as it is."""
         job = self._job(request)
-        job.cancel()
+        if isinstance(job, RentedJob):
+            job.finish("CANCELED")
+        else:
+            job.cancel()
         return JSONResponse(job.document())
 
     async def logs(self, request: Request) -> Response:
@@ -92,13 +97,13 @@ class JobRoutes:
 
     async def _lines(self, job: HubJob, sent: int) -> AsyncIterator[dict[str, str]]:
         while True:
-            is_over = job.status.is_terminal  # before the lines: what was written until then is all there is
+            is_over = job.is_gone  # before the lines: what was written until then is all there is
             for date, line in job.dated_lines[sent:]:
                 sent += 1
                 yield {"data": line, "timestamp": date}
             if is_over:
                 return
-            await self._clock.until(lambda seen=sent: len(job.dated_lines) > seen or job.status.is_terminal)  # type: ignore[misc]  # bound now
+            await self._clock.until(lambda seen=sent: len(job.dated_lines) > seen or job.is_gone)  # type: ignore[misc]  # bound now
 
     def _job(self, request: Request) -> HubJob:
         self._permitted(request)

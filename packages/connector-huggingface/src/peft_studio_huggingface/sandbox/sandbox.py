@@ -27,6 +27,7 @@ from peft_studio_huggingface.sandbox.limits import Limits
 from peft_studio_huggingface.sandbox.models import HubModels
 from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_refusal
 from peft_studio_huggingface.sandbox.reading_routes import ReadingRoutes
+from peft_studio_huggingface.sandbox.rented_job import ExposedRoutes, RentedJob, seeded_body
 from peft_studio_huggingface.sandbox.resolve_routes import ResolveRoutes
 from peft_studio_huggingface.sandbox.search_routes import SearchRoutes
 from peft_studio_huggingface.sandbox.served import Endpoint
@@ -36,6 +37,7 @@ from peft_studio_huggingface.sandbox.store import Store
 from peft_studio_huggingface.sandbox.writing_routes import WritingRoutes
 from peft_studio_testkit.sandbox import HttpSandbox, Job
 from peft_studio_testkit.sandbox.edge import Edge
+from peft_studio_testkit.sandbox.jobs import Script
 from peft_studio_testkit.sandbox.server import Listener
 
 
@@ -47,9 +49,9 @@ class HuggingFaceSandbox(HttpSandbox):
         "search-finds-unicode": "the Hub has no other letters than those of ASCII in its ids, which are its names",
     }
     job_creation = ("POST", r"^/api/jobs/[^/]+$")
-    log_stream: ClassVar[str] = r"/logs$"
-    file_upload = ("PUT", r"/lfs/.")
-    file_download: ClassVar[str] = r"/resolve/.|/lfs/."
+    log_stream: ClassVar[str] = r"/logs$|/v1/events$"
+    file_upload = ("PUT", r"(?:/lfs/|/v1/inputs/).")
+    file_download: ClassVar[str] = r"(?:/resolve/|/lfs/|/v1/artifact/)."
     #: The Hub's own are of 1000: here a client that stops after the first page is noticed sooner.
     page_size: ClassVar[int] = 20
 
@@ -85,7 +87,7 @@ class HuggingFaceSandbox(HttpSandbox):
             ],
             exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
         )
-        return [Mount("/", Doorman(hub, self.accounts, self.limits))]
+        return [*ExposedRoutes(self.jobs).routes(), Mount("/", Doorman(hub, self.accounts, self.limits))]
 
     def authenticate(self, request: HTTPConnection) -> bool:
         """The doorman does: much may be had without a token."""
@@ -134,18 +136,40 @@ class HuggingFaceSandbox(HttpSandbox):
     def bills(self) -> dict[str, Decimal]:
         """What costs money now or will in a moment, by the id of the job or endpoint: USD in an hour."""
         prices = {flavor.name: flavor.hourly for flavor in FLAVORS}
-        alive = [job for job in self.jobs.values() if not job.status.is_terminal]
-        rates = {job.id: prices[job.received.get("flavor", "cpu-basic")] for job in alive}
+        alive = [job for job in self.jobs.values() if isinstance(job, HubJob) and not job.is_gone]
+        rates = {job.id: prices[job.asked.get("flavor", "cpu-basic")] for job in alive}
         return rates | {id: endpoint.hourly for id, endpoint in self.endpoints.items() if endpoint.hourly}
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
         script, self._next_script = self._next_script or self._script(), None
-        script = with_timeout(script, received)
-        return HubJob(id, tag, received, self.clock, script, JobStatus.PENDING, is_held=is_held)
+        if tag is not None:
+            return self._rented(id, tag, received, script, JobStatus.PENDING, is_held=is_held)
+        return HubJob(id, tag, received, self.clock, with_timeout(script, received), JobStatus.PENDING)
+
+    def _rented(
+        self,
+        id: str,
+        tag: str,
+        received: Mapping[str, Any],
+        script: Script,
+        status: JobStatus,
+        *,
+        is_held: bool = False,
+    ) -> Job:
+        """One whose worker pretends; of one that is seeded the connector's part is made up."""
+        body = received if is_held else seeded_body(tag, self.key)
+        job = RentedJob(id, tag, {} if is_held else received, self.clock, script, status, is_held=is_held, body=body)
+        if status.is_terminal:
+            job.finish("COMPLETED")
+        else:
+            job.serve(self.folder / "machines" / id, lambda: self.url)
+        return job
 
     def _seed_job(
         self, id: str, tag: str | None, received: Mapping[str, Any], status: JobStatus, script: Mapping[str, Any]
     ) -> Job:
         if status is JobStatus.FAILED:
             script = {"fails": "it was seeded as failed", **script}
+        if tag is not None:
+            return self._rented(id, tag, received, self._script(**script), status)
         return HubJob(id, tag, received, self.clock, self._script(**script), status)

@@ -1,0 +1,91 @@
+"""Jobs over plain HTTP: of one namespace, which pays for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any, Final
+
+from peft_studio import ConnectionFailed, InvalidCredentials, JobNotFound, Transport
+from peft_studio_huggingface.flavors import Flavor
+from peft_studio_huggingface.hub_job import ALIVE, HubJob
+from peft_studio_huggingface.reading import mapping, text, unreadable
+
+#: Attempts to read a log to its end.
+_ATTEMPTS: Final = 3
+
+
+class JobsApi:
+    """Jobs of one namespace, through the transport of the Hub."""
+
+    def __init__(self, hub: Transport, namespace: str) -> None:
+        self._hub = hub
+        self._path = ("api", "jobs", namespace)
+
+    async def flavors(self) -> list[Flavor]:
+        """With prices."""
+        answer = await self._hub.get("api", "jobs", "hardware")
+        if not isinstance(answer, list):
+            raise unreadable("it is no list of hardware")
+        return [Flavor.of(item) for item in answer]
+
+    async def run(self, body: Mapping[str, Any]) -> HubJob:
+        """Asked once: two of these are two jobs."""
+        with _explained():
+            return HubJob.of(await self._hub.post(*self._path, json=body))
+
+    async def job(self, id: str) -> HubJob:
+        """Raises `JobNotFound`."""
+        with _explained():
+            return HubJob.of(await self._hub.get(*self._path, id, missing=JobNotFound))
+
+    async def alive(self) -> list[HubJob]:
+        """Those that cost, or will."""
+        query = {"stage": list(ALIVE)}
+        with _explained():
+            async with aclosing(self._hub.pages(*self._path, items=None, by_link=True, query=query)) as items:
+                jobs = [HubJob.of(item) async for item in items]
+        return [job for job in {job.id: job for job in jobs}.values() if job.stage in ALIVE]
+
+    async def cancel(self, id: str) -> None:
+        """End it; one that is gone or over is fine."""
+        try:
+            with _explained():
+                path = (*self._path, id, "cancel")
+                await self._hub.post(*path, json={}, missing=JobNotFound, idempotent=True, may_be_empty=True)
+        except JobNotFound:
+            return
+
+    async def log(self, id: str) -> AsyncGenerator[str]:
+        """Every line once: the Hub begins anew whenever it is asked again."""
+        told = 0
+        for attempt in range(1, _ATTEMPTS + 1):
+            number = 0
+            try:
+                async with aclosing(self._hub.events(*self._path, id, "logs", missing=JobNotFound)) as events:
+                    async for event in events:
+                        number += 1
+                        if number > told:
+                            told = number
+                            yield _line(event.data)
+                return
+            except ConnectionFailed:
+                if attempt == _ATTEMPTS:
+                    raise
+
+
+def _line(data: str) -> str:
+    try:
+        return text(mapping(json.loads(data)).get("data")) or ""
+    except ValueError:
+        return data
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except InvalidCredentials as error:
+        error.remedy = "the token needs the permission to start and manage Jobs in that namespace"
+        raise

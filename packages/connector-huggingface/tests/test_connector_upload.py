@@ -9,7 +9,15 @@ import sys
 
 import pytest
 
-from peft_studio import ConnectionFailed, InvalidConfig, PlatformError
+from peft_studio import (
+    ConnectionFailed,
+    InsufficientCreditsError,
+    InvalidConfig,
+    InvalidCredentials,
+    PeftStudioError,
+    PlatformError,
+    RateLimitError,
+)
 
 WEIGHTS = bytes(range(256)) * 1024
 RECORD = {
@@ -156,6 +164,29 @@ async def test_a_lost_answer_to_the_commit_is_found_out(sandbox, connector, adap
     assert "adapter_model.safetensors" in head.files
     await connector.upload_artifact(str(adapter), {"repo_id": "me/lora"})
     assert head.id == sandbox.hub["me/lora"].head.id
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "kind"),
+    [
+        ("^/lfs/.", 403, PlatformError),
+        ("/preupload/", 403, InvalidCredentials),
+        ("/preupload/", 402, InsufficientCreditsError),
+        ("/commit/", 429, RateLimitError),
+        ("/commit/", 503, ConnectionFailed),
+        ("/commit/", 400, PlatformError),
+    ],
+)
+async def test_a_refusal_is_what_it_means(sandbox, connector, adapter, monkeypatch, path, code, kind):
+    """In the platform's words; that of the storage says nothing of the token, which it never saw."""
+    monkeypatch.setenv("PEFT_STUDIO_HTTP_RETRIES", "0")
+    body = {"error": f"the moon is full, {sandbox.key}"}
+    sandbox.faults.add("status", path=path, code=code, body=body, headers={"retry-after": "7"}, times=None)
+    with pytest.raises(PeftStudioError) as caught:
+        await connector.upload_artifact(str(adapter), {"repo_id": "me/lora"})
+    assert (kind, code) == (type(caught.value), caught.value.http_status)
+    assert "the moon is full, ***" in caught.value.why
+    assert (7 if kind is RateLimitError else None) == getattr(caught.value, "retry_after", None)
 
 
 async def test_a_cancelled_upload_ends(sandbox, connector, adapter):

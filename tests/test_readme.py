@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_studio_huggingface.sandbox import HuggingFaceSandbox
+from peft_studio_wandb.sandbox import WandbSandbox
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIRST_PAGE = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
@@ -35,9 +38,17 @@ def desk(studio, tiny_model, page):
     return studio.home
 
 
+@pytest.fixture
+def accounts(studio):
+    """The reader has accounts; here they are on this machine."""
+    with HuggingFaceSandbox() as hub, WandbSandbox() as tracker:
+        studio.environment |= {**hub.environment(), **tracker.environment()}
+        yield
+
+
 @pytest.mark.slow
 @each_page
-def test_commands(studio, desk, page):
+def test_commands(studio, desk, accounts, page):
     """Every command of the page, typed one after the other."""
     job = None
     for line in "".join(blocks(page, "console")).splitlines():

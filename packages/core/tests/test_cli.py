@@ -178,3 +178,18 @@ def test_completion_of_ids(run, ledger):
 def test_short_duration(seconds, text):
     """Two units at most."""
     assert text == short_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["push", ".", "me/mine"], 3, "says no place in a registry"),
+        (["push", ".", "nosuch:me/mine"], 9, "no connector 'nosuch'"),
+        (["pull", "nosuch:me/mine"], 9, "no connector 'nosuch'"),
+        (["models", "show", "mine"], 3, "write it like huggingface:me/my-adapter"),
+        (["models", "search", "tiny", "--on", "nosuch"], 9, "no connector 'nosuch'"),
+    ],
+)
+def test_wrong_addresses_are_told(run, arguments, code, sentence):
+    """Before anybody is asked anything."""
+    assert sentence in run(*arguments, code=code).stderr

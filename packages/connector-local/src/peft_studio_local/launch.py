@@ -55,7 +55,12 @@ def create(jobs: Path, job_id: str, config: TrainingConfig, hourly_rate: Decimal
             claim_output(output, job_id)
         folder.inputs.mkdir()
         dataset = _take_in(Path(config.dataset_path).expanduser(), folder.inputs)
-        local = attrs.evolve(config, base_model=_absolute_model(config), dataset_path=f"inputs/{dataset.name}")
+        local = attrs.evolve(
+            config,
+            base_model=_absolute_model(config),
+            dataset_path=f"inputs/{dataset.name}",
+            dataset_name=config.told_dataset_name,
+        )
         created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         folder.write_job(
             {

@@ -13,6 +13,8 @@ from typing import Any
 
 import attrs
 
+from peft_studio.model_address import EXAMPLE, is_address
+
 Rule = Callable[[Any], str | None]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -94,12 +96,17 @@ def names(default: Any, *, help: str, words: Sequence[str] = (), single: bool = 
         is_list = isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
         return None if is_list and (value or not words) else expected
 
-    def as_tuple(value: Any) -> Any:
-        if single and (value is None or isinstance(value, str)):
-            return () if value is None else (value,)
-        return tuple(value) if isinstance(value, list) else value
+    return _field(default, help, rule, converter=_as_tuple if single else _list_as_tuple)
 
-    return _field(default, help, rule, converter=as_tuple)
+
+def addresses(default: Any, *, help: str) -> Any:
+    """A list of places in registries, or one."""
+
+    def rule(value: Any) -> str | None:
+        is_list = isinstance(value, tuple) and all(isinstance(text, str) and is_address(text) for text in value)
+        return None if is_list else f"must be places in registries such as {EXAMPLE}"
+
+    return _field(default, help, rule, converter=_as_tuple)
 
 
 def complaints(instance: Any) -> list[tuple[str, str]]:
@@ -127,6 +134,17 @@ def _field(
 
 def _shown(value: Any) -> str:
     return repr(str(value)) if isinstance(value, str | Decimal) else repr(value)
+
+
+def _list_as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_tuple(value: Any) -> Any:
+    """Also of a single name, and of none."""
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    return _list_as_tuple(value)
 
 
 def _as_float(value: Any) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from peft_studio.models import JobEvent
 
+_BLOCKS = "▁▂▃▄▅▆▇█"
 _PHASES = {
     "loading_model": "loading the base model",
     "converting_model": "converting the base model (once; kept for the next time)",
@@ -74,3 +78,14 @@ def short_duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest."""
+    if len(values) > width:
+        edges = [round(index * len(values) / width) for index in range(width + 1)]
+        values = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(values), max(values)
+    if high == low:
+        return _BLOCKS[0] * len(values)
+    return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in values)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from peft_studio.manifest import Command
 
 #: Platforms that the project itself publishes a connector for, as `peft-studio-<name>`.
-FIRST_PARTY = ("local", "runpod")
+FIRST_PARTY = ("huggingface", "local", "runpod", "wandb")
 
 #: Longest time that a plugin may take for its import, and again for its delivery hook, seconds.
 IMPORT_LIMIT = 10.0

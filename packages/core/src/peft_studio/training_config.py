@@ -10,7 +10,19 @@ from typing import Any, Self
 
 import attrs
 
-from peft_studio._settings import choice, complaint, complaints, duration, flag, integer, money, names, real, text
+from peft_studio._settings import (
+    addresses,
+    choice,
+    complaint,
+    complaints,
+    duration,
+    flag,
+    integer,
+    money,
+    names,
+    real,
+    text,
+)
 from peft_studio.errors import InvalidConfig
 from peft_studio.models import Problem
 
@@ -34,6 +46,7 @@ class TrainingConfig:
 
     base_model: str = text(help="model to fine-tune: a folder, a .gguf file, or a Hugging Face id")
     dataset_path: str = text(help="training data: .jsonl, .json, .csv or .parquet")
+    dataset_name: str | None = text(None, help="name of the data in the model card; its file's name unless given")
     model_source: str = choice(MODEL_SOURCES, "auto", help="where base_model is; auto looks at the path first")
 
     algorithm: str = choice(ALGORITHMS, "lora", help="PEFT method")
@@ -77,6 +90,7 @@ class TrainingConfig:
     experiment_tracker: tuple[str, ...] = names((), single=True, help="trackers that get the metrics")
     project_name: str | None = text(None, help="project at the trackers, and part of the job's name")
     output_dir: str | None = text(None, help="folder that gets the adapter; must be new or empty")
+    push_to: tuple[str, ...] = addresses((), help="registries that get the adapter, such as huggingface:me/my-adapter")
     max_duration: float | None = duration(
         None, help='longest run, seconds or "90m", "2h"; then it stops with a checkpoint'
     )
@@ -114,6 +128,11 @@ class TrainingConfig:
         return {name: _plain(value) for name, value in attrs.asdict(self).items() if value not in (None, ())}
 
     @property
+    def told_dataset_name(self) -> str:
+        """`dataset_name`, or the name of the file, of which no folder of this machine is told."""
+        return self.dataset_name or Path(self.dataset_path).name
+
+    @property
     def output_path(self) -> Path | None:
         """`output_dir` as an absolute path."""
         return None if self.output_dir is None else Path(self.output_dir).expanduser().absolute()
@@ -148,5 +167,6 @@ _OTHER_WORDS = {
     "sequence_len": "max_seq_length", "cutoff_len": "max_seq_length", "sample_packing": "packing",
     "val_size": "validation_split", "val_set_size": "validation_split", "save_steps": "checkpoint_steps",
     "bf16": "dtype", "fp16": "dtype", "load_in_4bit": "quantization", "load_in_8bit": "quantization",
+    "report_to": "experiment_tracker", "hub_model_id": "push_to", "push_to_hub": "push_to",
     "train_on_inputs": "completion_only_loss", "random_seed": "seed",
 }  # fmt: skip

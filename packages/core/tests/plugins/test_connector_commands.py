@@ -131,7 +131,7 @@ def test_install_says_what_it_takes_a_name_for(studio: Any, site: Any) -> None:
     """A platform's name alone may well be the platform's own software."""
     done = studio("connectors", "install", "comet")
 
-    assert "comet is taken as a distribution; our own connectors are local, runpod" in done.stderr
+    assert "comet is taken as a distribution; our own connectors are huggingface, local, runpod, wandb" in done.stderr
     assert done.stdout.endswith(" comet\n")
     assert "is taken as a distribution" not in studio("connectors", "install", "local").stderr
     assert "nothing that can be installed" in studio("connectors", "install", "what is this", code=3).stderr

@@ -235,11 +235,12 @@ def pull(id: str, directory: Path, as_json: bool) -> None:
 def _with_jobs(
     ledger: Ledger, ask: Callable[[Any], Coroutine[Any, Any, Result]], followed: JobRecord | None = None
 ) -> Result:
-    """Run one question to the jobs service, in a manager of its own; trackers of a job that is followed go along."""
+    """Run one question to the jobs service, in a manager of its own; what is followed is tracked and published."""
     import asyncio
     from contextlib import nullcontext
 
     from peft_studio.cli.desk import Desk
+    from peft_studio.cli.pushes import published, tell_pushes
     from peft_studio.cli.trackers import accompanied
     from peft_studio.jobs import Jobs
     from peft_studio.reconcile.briefly import reconcile_briefly
@@ -249,7 +250,10 @@ def _with_jobs(
         async with desk.manager() as manager:
             await reconcile_briefly(manager, ledger)
             async with nullcontext() if followed is None else accompanied(desk, manager, followed):
-                return await ask(Jobs(manager, ledger))
+                result = await ask(Jobs(manager, ledger))
+            if followed is not None:
+                tell_pushes(await published(desk, manager, followed), err=True)
+            return result
 
     try:
         return asyncio.run(answer())

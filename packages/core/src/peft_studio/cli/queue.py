@@ -117,10 +117,12 @@ class Flush:
     async def run(self, *, watch: bool) -> int:
         """Drain, ask, and drain again while there is an answer to act upon; returns the exit code."""
         self.drainer.queue.hurry(self.names or None)
+        from peft_studio.publishing.publisher import Publisher
         from peft_studio.tracking.feed import Feeder
 
         while True:
             Feeder(self.drainer.ledger, self.drainer.queue).feed_all()
+            await Publisher(self.drainer.manager, self.drainer.ledger, self.drainer.queue).publish_all()
             report = await self.drainer.drain(self.names or None)
             self._done += Counter(operation.state for operation in report.settled)
             if self._ask():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,19 @@ import click
 
 from peft_studio.artifacts import require_empty
 from peft_studio.cli import INTERRUPTED, JOB_FAILED, JOB_STOPPED
+from peft_studio.cli.companions import introduce
 from peft_studio.cli.desk import Desk
 from peft_studio.cli.offline import limits_of, queue_run
 from peft_studio.cli.output import json_option, print_json
+from peft_studio.cli.pushes import PUSH_REFUSED, published, push_summary, pushed_to, tell_pushes
+from peft_studio.cli.registries import complete_address
 from peft_studio.cli.trackers import accompanied, tracked_by
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
 from peft_studio.homes import is_filled, kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
+from peft_studio.queue import Operation, State
 from peft_studio.queue.deferred import Deferred
 from peft_studio.queue.limits import Limits
 from peft_studio.training_config import TrainingConfig
@@ -37,6 +42,10 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the adapter; new or empty.")
 @click.option("--set", "overrides", metavar="NAME=VALUE", multiple=True, help="Override a field of the config.")
 @click.option("--track", "trackers", metavar="NAME", multiple=True, help="Tracker that records it; may be repeated.")
+@click.option(
+    "--push", "registries", metavar="CONNECTOR:MODEL", multiple=True, shell_complete=complete_address,
+    help="Publish the adapter, as huggingface:me/my-adapter; may be repeated.",
+)  # fmt: skip
 @click.option("--detach", is_flag=True, help="Start the job and return; follow it with `jobs logs ID --follow`.")
 @click.option("--sandbox", is_flag=True, help="Try it on this machine: the connector's sandbox, no account, no bill.")
 @click.option("--offline", is_flag=True, help="Queue the job and ask nobody; `queue flush` submits it.")
@@ -50,6 +59,7 @@ def run(
     out: Path | None,
     overrides: tuple[str, ...],
     trackers: tuple[str, ...],
+    registries: tuple[str, ...],
     detach: bool,
     sandbox: bool,
     offline: bool,
@@ -62,12 +72,12 @@ def run(
     changes = dict(parse_override(assignment) for assignment in overrides)
     if out is not None:
         changes["output_dir"] = str(out.expanduser().absolute())
-    config = tracked_by(load_config(config_file, changes), trackers)
+    config = pushed_to(tracked_by(load_config(config_file, changes), trackers), registries)
     name = connector or config.provider or "local"
     if offline and (sandbox or dry_run):
         raise click.UsageError("--offline asks nobody: leave out --sandbox and --dry-run")
-    if sandbox and trackers:
-        raise click.UsageError("--sandbox leaves nothing behind to be tracked: leave out --track")
+    if sandbox and (trackers or registries):
+        raise click.UsageError("--sandbox leaves nothing behind: leave out --track and --push")
     limits = limits_of(max_price_change, max_age)
     if offline:
         return queue_run(name, config, limits, as_json=as_json)
@@ -111,6 +121,7 @@ class Run:
     async def _submit(self) -> JobRecord:
         async with self._desk.manager() as manager:
             await self._check_output(manager)
+            await introduce(manager, self._config)
             if self._desk.is_throwaway:
                 return await manager.jobs.submit(self._connector, self._config, feed=False)
             deferred = Deferred(manager, self._desk.ledger)
@@ -166,8 +177,8 @@ def watch(desk: Desk, job: JobRecord, *, as_json: bool = False, after: int = 0) 
         try:
             with view:
                 asyncio.run(_follow(desk, job, view, after))
-            asyncio.run(_bring_home(desk, desk.ledger.job(job.id)))
-            return finish(desk, desk.ledger.job(job.id), as_json=as_json)
+            pushes = asyncio.run(_bring_home(desk, desk.ledger.job(job.id)))
+            return finish(desk, desk.ledger.job(job.id), pushes, as_json=as_json)
         except KeyboardInterrupt:
             after = view.last_sequence
             answer = _ask(job, may_detach=not desk.is_throwaway)
@@ -191,10 +202,10 @@ async def _feed(desk: Desk, job: JobRecord) -> None:
         await manager.jobs.feed(job.id, lambda line: click.echo(line, err=True))
 
 
-async def _bring_home(desk: Desk, job: JobRecord) -> None:
+async def _bring_home(desk: Desk, job: JobRecord) -> list[Operation]:
     """Download the adapter of a completed job to its output_dir, unless the platform has put it there itself.
 
-    Then nothing that was rented may be left.
+    Then nothing that was rented may be left; and what is to be published goes out, or waits in the queue.
     """
     folder = _output(job)
     async with desk.manager() as manager:
@@ -205,6 +216,7 @@ async def _bring_home(desk: Desk, job: JobRecord) -> None:
                 click.echo(f"{click.style('Warning:', fg='yellow')} {problem}", err=True)
             if not ended.is_gone:
                 click.echo(f"  try: peft-studio reconcile {job.connector} --destroy", err=True)
+        return await published(desk, manager, job)
 
 
 async def _cancel(desk: Desk, job: JobRecord) -> None:
@@ -243,13 +255,12 @@ def _ask(job: JobRecord, *, may_detach: bool) -> str:
     return answer
 
 
-def finish(desk: Desk, job: JobRecord, *, as_json: bool) -> int:
-    """Tell how it ended, and where the adapter is."""
+def finish(desk: Desk, job: JobRecord, pushes: Sequence[Operation] = (), *, as_json: bool) -> int:
+    """Tell how it ended, where the adapter is, and where it went."""
     adapter = kept_adapter(desk.ledger, job)
     if as_json:
-        print_json(
-            {"id": job.id, "connector": job.connector, "status": job.status, "reason": job.reason, "adapter": adapter}
-        )
+        outcome = {name: getattr(job, name) for name in ("id", "connector", "status", "reason")}
+        print_json({**outcome, "adapter": adapter, "pushes": [push_summary(push) for push in pushes]})
     elif job.status is JobStatus.COMPLETED:
         click.echo(f"adapter: {adapter}" if adapter else _where_it_is(desk, job))
     else:
@@ -257,8 +268,10 @@ def finish(desk: Desk, job: JobRecord, *, as_json: bool) -> int:
         click.echo(f"{click.style('Error:', fg='red')} job {job.id} {job.status}{reason}", err=True)
         if job.is_resumable and not desk.is_throwaway:
             click.echo(f"  try: peft-studio jobs resume {job.id}", err=True)
+    if not as_json:
+        tell_pushes(pushes)
     if job.status is JobStatus.COMPLETED:
-        return 0
+        return PUSH_REFUSED if any(push.state is State.DEAD for push in pushes) else 0
     return JOB_FAILED if job.status is JobStatus.FAILED else JOB_STOPPED
 
 

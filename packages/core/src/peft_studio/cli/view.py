@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
 from peft_studio.ledger import JobRecord
-from peft_studio.lines import LineWriter, short_duration
+from peft_studio.lines import LineWriter, short_duration, sparkline
 from peft_studio.models import JobEvent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-
-_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class View(Protocol):
@@ -138,17 +135,6 @@ class LiveView:
             grid.add_row("speed", f"{self._step['tokens_per_second']:.0f} tokens/s")
         grid.add_row("now", self._doing)
         return Panel(grid, title=f"[bold]{self._job.id}[/]", title_align="left", border_style="cyan")
-
-
-def sparkline(values: list[float], width: int) -> str:
-    """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest."""
-    if len(values) > width:
-        edges = [round(index * len(values) / width) for index in range(width + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    low, high = min(values), max(values)
-    if high == low:
-        return _BLOCKS[0] * len(values)
-    return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in values)
 
 
 def _short(model: str) -> str:

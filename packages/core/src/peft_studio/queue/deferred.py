@@ -1,9 +1,10 @@
-"""Now if the platform can be reached, later if it cannot: for submissions and cancellations."""
+"""Now if the platform can be reached, later if it cannot: for submissions, cancellations and uploads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -67,6 +68,16 @@ class Deferred:
                 operation = queue.enqueue(requests.cancel_job(job.connector, job.id))
             what = f"cancellation is queued; {job.connector} cannot be reached; job {job.id} may cost until then"
             raise Queued(what, operation, error) from error
+
+    async def upload(self, connector: str, path: Path, metadata: Mapping[str, Any]) -> str:
+        """Publish a file or folder; returns its id there. Raises `Queued` when the registry cannot be reached."""
+        try:
+            await self.manager.connect(connector)
+            return await self.manager.upload_artifact(connector, path, metadata)
+        except ConnectionFailed as error:
+            with self.open_queue() as queue:
+                operation = queue.enqueue(requests.upload_artifact(connector, path, metadata))
+            raise Queued(f"the upload of {path} is queued", operation, error) from error
 
     def _twin(self, connector: str, config: TrainingConfig) -> Operation | None:
         """The same submission, queued earlier: making another one now would be paid for twice."""

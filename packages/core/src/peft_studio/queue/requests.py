@@ -64,17 +64,23 @@ def stop_deployment(connector: str, deployment_id: str) -> NewOperation:
     )
 
 
-def upload_artifact(connector: str, path: Path | str, metadata: Mapping[str, Any] | None = None) -> NewOperation:
-    """Upload a file or an adapter folder, as it is now: if it has changed when its turn comes, it is not uploaded."""
+def upload_artifact(
+    connector: str, path: Path | str, metadata: Mapping[str, Any] | None = None, *, key: str | None = None
+) -> NewOperation:
+    """Upload a file or an adapter folder, as it is now: if it has changed when its turn comes, it is not uploaded.
+
+    With a `key` it is done once; without one the same again is the same operation only as long as it waits.
+    """
     file = Path(path).expanduser().absolute()
     content = content_digest(file)
     payload = {"path": str(file), "content": content, "metadata": dict(metadata or {})}
     return NewOperation(
         kind="upload_artifact",
         connector=connector,
-        key=f"upload_artifact:{_digest(payload)}",
+        key=key or f"upload_artifact:{_digest(payload)}",
         stream="upload_artifact",
         payload=payload,
+        is_once=key is not None,
         lifetime=MONTH,
     )
 

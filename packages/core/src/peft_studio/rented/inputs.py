@@ -77,7 +77,7 @@ class Input:
 def inputs_of(config: TrainingConfig) -> tuple[TrainingConfig, tuple[Input, ...]]:
     """The config as the machine will read it, and the files that it then needs. Raises `InvalidConfig`."""
     dataset = Input.of(Path(config.dataset_path).expanduser())
-    there = attrs.evolve(config, dataset_path=dataset.name, output_dir=None)
+    there = attrs.evolve(config, dataset_path=dataset.name, dataset_name=config.told_dataset_name, output_dir=None)
     model = local_model(config)
     if model is None:
         return there, (dataset,)

@@ -37,6 +37,8 @@ _PRIVATE: Final = (
     "tag",
     "max_cost",
     "max_duration",
+    "experiment_tracker",
+    "push_to",
 )
 
 

@@ -23,6 +23,8 @@ from peft_studio.errors import InvalidConfig
 
 #: How many are kept; the one before the newest is for the case that a disk lied.
 KEPT: Final = 2
+#: Points of the loss curve that are kept at most.
+CURVE: Final = 64
 _FORMAT: Final = 1
 
 
@@ -37,8 +39,21 @@ class Progress:
     last_loss: float | None = None
     #: Validation losses as [step, loss].
     evaluations: list[list[float]] = field(factory=list)
+    #: Training losses as [step, loss]: of each step at first, of every second one when they become many, and so on.
+    losses: list[list[float]] = field(factory=list)
+    stride: int = 1
     #: Time spent in steps, over all runs, seconds.
     seconds: float = 0.0
+
+    def note_loss(self, loss: float) -> None:
+        """Keep the loss of this step, where it is one of those that are kept."""
+        self.last_loss = loss
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        if self.step % self.stride == 0:
+            self.losses.append([self.step, loss])
+        if len(self.losses) > CURVE:
+            self.stride *= 2
+            self.losses = [point for point in self.losses if point[0] % self.stride == 0]
 
 
 def save(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> Path:

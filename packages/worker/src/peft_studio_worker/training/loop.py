@@ -142,8 +142,7 @@ class Loop:
         progress.step = step.number
         progress.tokens += tokens
         progress.seconds += seconds
-        progress.last_loss = loss
-        progress.first_loss = loss if progress.first_loss is None else progress.first_loss
+        progress.note_loss(loss)
         pace = sum(self._recent_seconds) / len(self._recent_seconds)
         self.report(
             "step",

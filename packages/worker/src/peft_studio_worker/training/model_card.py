@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from peft_studio.lines import sparkline
 from peft_studio.training_config import TrainingConfig
 from peft_studio_worker.training.base_model import BaseModel
 from peft_studio_worker.training.checkpoints import Progress
@@ -18,6 +20,9 @@ _SETTINGS = (
     "weight_decay", "max_grad_norm", "batch_size", "gradient_accumulation_steps", "num_epochs", "max_steps",
     "max_seq_length", "packing", "completion_only_loss", "validation_split", "seed",
 )  # fmt: skip
+
+#: Rows of the table of losses.
+_ROWS = 8
 
 _TEXT = """\
 # {title}
@@ -39,7 +44,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 
 {training}
 
-| setting | value |
+{loss}| setting | value |
 |---|---|
 {settings}
 
@@ -93,7 +98,8 @@ def model_card(
         method=config.algorithm,
         base=base.name,
         link=f"(https://huggingface.co/{base.name})" if is_on_hub else "",
-        training=_story(progress, examples, tokens),
+        training=_story(config, progress, examples, tokens),
+        loss=_curve(progress),
         settings="\n".join(f"| {name} | {value} |" for name, value in settings.items() if value is not None),
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
         licence=licence.sentence,
@@ -106,13 +112,17 @@ def _header(config: TrainingConfig, base: BaseModel, licence: Licence) -> str:
         header["base_model"] = base.name
     if licence.identifier:
         header["license"] = licence.identifier
+    if _is_hub_name(config.told_dataset_name):
+        header["datasets"] = [config.told_dataset_name]
     header["tags"] = ["peft", config.algorithm, "peft-studio"]
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n"
 
 
-def _story(progress: Progress, examples: int, tokens: int) -> str:
+def _story(config: TrainingConfig, progress: Progress, examples: int, tokens: int) -> str:
+    name = config.told_dataset_name
+    data = f"[`{name}`](https://huggingface.co/datasets/{name})" if _is_hub_name(name) else f"`{name}`"
     lines = [
-        f"* data: {examples} examples, {tokens} tokens an epoch",
+        f"* data: {data}, {examples} examples, {tokens} tokens an epoch",
         f"* steps: {progress.step}, {progress.tokens} tokens seen",
     ]
     if progress.first_loss is not None and progress.last_loss is not None:
@@ -123,6 +133,23 @@ def _story(progress: Progress, examples: int, tokens: int) -> str:
         step, loss = progress.evaluations[-1]
         lines.append(f"* validation loss: {loss:.4f} after step {step:g}")
     return "\n".join(lines)
+
+
+def _curve(progress: Progress) -> str:
+    """The training loss as a line of blocks and a table of a few steps; nothing for a run of one step."""
+    if len(progress.losses) < 2:
+        return ""
+    last = len(progress.losses) - 1
+    count = min(_ROWS, last + 1)
+    shown = [progress.losses[round(number * last / (count - 1))] for number in range(count)]
+    line = sparkline([loss for _, loss in progress.losses], len(progress.losses))
+    rows = "\n".join(f"| {step:g} | {loss:.4f} |" for step, loss in shown)
+    return f"`{line}`\n\n| step | training loss |\n|---|---|\n{rows}\n\n"
+
+
+def _is_hub_name(name: str) -> bool:
+    """True for `owner/name`; a file's name has no slash."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) is not None
 
 
 def _front_matter(readme: Path) -> dict[str, Any]:

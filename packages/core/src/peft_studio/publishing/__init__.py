@@ -1,0 +1,1 @@
+"""What becomes of an adapter after the training: it goes to registries, now or when they can be reached."""

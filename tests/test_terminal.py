@@ -7,6 +7,8 @@ import re
 import pexpect
 import pytest
 
+from peft_studio_huggingface.sandbox import HuggingFaceSandbox
+
 ENDLESS = {"num_epochs": 10_000}
 
 
@@ -83,3 +85,16 @@ def test_interrupt_detaches(terminal, studio, write_config):
     assert 130 == child.exitstatus
     assert "running" == studio.json("jobs", "show", job)["status"]
     studio("jobs", "cancel", job)
+
+
+def test_pull_shows_what_arrives(terminal, studio):
+    """How much, and how fast, while a large file comes; nothing of it stays."""
+    with HuggingFaceSandbox() as hub:
+        hub.hub.add("acme/big", {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(40 * 2**20)})
+        hub.faults.add("drip", "GET", "/lfs/", bytes_per_second=30 * 2**20)
+        studio.environment |= hub.environment()
+        child = terminal("pull", "huggingface:acme/big", "big")
+        child.expect(r"\d MiB  [\d.]+ MiB/s")
+        child.expect(r"pulled: big  40\.0 MiB in")
+        child.expect(pexpect.EOF)
+    assert (studio.home / "big" / "manifest.json").is_file()

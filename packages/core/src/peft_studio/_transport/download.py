@@ -21,6 +21,7 @@ from peft_studio._transport.redirects import Navigator
 from peft_studio._transport.requests import Request, merged
 from peft_studio._transport.wire import Answer
 from peft_studio.errors import ConnectionFailed, InvalidConfig, PeftStudioError, PlatformError
+from peft_studio.transfers import listener
 
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", re.IGNORECASE)
@@ -61,6 +62,7 @@ class Download:
         self._part = PartFile(file)
         self._version = Version(wanted.source)
         self._sha256 = wanted.sha256
+        self._tell = listener()
 
     async def run(self, retries: int) -> Path:
         """The whole file, verified, in its place. Gives up after `retries` attempts that brought nothing new."""
@@ -155,9 +157,13 @@ class Download:
         """Add the body to the part, also what came before it broke off; little more of it than there should be."""
         limit = min((size for size in (self._wanted.size, self._version.size) if size is not None), default=math.inf)
         assert isinstance(answer, FileAnswer)
-        await answer.pour(self._part.append, limit - self._part.size)
+        await answer.pour(self._take, limit - self._part.size)
         if self._part.size > limit:
             raise self._damaged(f"it has more than {limit} bytes")
+
+    def _take(self, block: memoryview) -> None:
+        self._part.append(block)
+        self._tell(len(block))
 
     def _verify(self) -> None:
         self._require_size(self._part.size)

@@ -224,7 +224,9 @@ def resume(id: str, detach: bool, as_json: bool) -> int:
 @json_option
 def pull(id: str, directory: Path, as_json: bool) -> None:
     """Bring a job's adapter to DIR (new or empty), verified."""
-    with Ledger() as ledger:
+    from peft_studio.cli.transfer import shown_transfer
+
+    with Ledger() as ledger, shown_transfer():
         path = _with_jobs(ledger, lambda service: service.pull(id, directory))
     if as_json:
         print_json({"adapter": path.absolute()})

@@ -13,6 +13,7 @@ from peft_studio.artifacts import require_empty
 from peft_studio.cli.desk import Desk
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.cli.registries import address_of, complete_address
+from peft_studio.cli.transfer import as_size, shown_transfer
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
@@ -112,15 +113,11 @@ async def _pull(desk: Desk, place: ModelAddress, folder: Path) -> Path:
     async with desk.manager() as manager:
         await manager.connect(place.connector)
         click.echo(f"pulling {place}…", err=True)
-        return await manager.download_model(place.connector, place.model_id, folder)
+        with shown_transfer():
+            return await manager.download_model(place.connector, place.model_id, folder)
 
 
 def _size(path: Path) -> str:
     """Of a file, or of everything in a folder, for people."""
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    size = float(sum(file.stat().st_size for file in files))
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+    return as_size(sum(file.stat().st_size for file in files))

@@ -19,6 +19,7 @@ from peft_studio.cli.output import json_option, print_json
 from peft_studio.cli.pushes import PUSH_REFUSED, published, push_summary, pushed_to, tell_pushes
 from peft_studio.cli.registries import complete_address
 from peft_studio.cli.trackers import accompanied, tracked_by
+from peft_studio.cli.transfer import shown_transfer
 from peft_studio.config import load_config, parse_override
 from peft_studio.errors import InvalidConfig
 from peft_studio.homes import is_filled, kept_adapter
@@ -210,7 +211,8 @@ async def _bring_home(desk: Desk, job: JobRecord) -> list[Operation]:
     folder = _output(job)
     async with desk.manager() as manager:
         if job.status is JobStatus.COMPLETED and folder is not None and not is_filled(folder):
-            await manager.jobs.pull(job.id, folder)
+            with shown_transfer():
+                await manager.jobs.pull(job.id, folder)
         for ended in await manager.jobs.finish(job.id):
             for problem in ended.problems:
                 click.echo(f"{click.style('Warning:', fg='yellow')} {problem}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from peft_studio import ConnectionFailed, ConnectorManager, InvalidConfig, JobEv
 from peft_studio.artifacts import write_manifest
 from peft_studio.model_address import ModelAddress
 from peft_studio.publishing.publisher import CURVE, Publisher
-from peft_studio.queue import Operation, Queue, State
+from peft_studio.queue import Operation, Queue, State, requests
 from peft_studio.queue.deferred import Deferred, Queued
 from peft_studio.queue.drain import Drainer
 
@@ -98,16 +99,39 @@ def desk(home: Path, account: Account) -> Desk:
     return Desk(home)
 
 
-def test_adapter_goes_to_each_place_once(desk: Desk, account: Account) -> None:
+def test_adapter_goes_to_each_place_once(desk: Desk, account: Account, home: Path) -> None:
     """Whoever publishes again, before it is sent or afterwards, changes nothing and fetches nothing."""
     desk.end()
     assert 2 == len(desk.publish())
     assert [each.number for each in desk.publish()] == [each.number for each in desk.queue.operations()]
     desk.drain()
+    shutil.rmtree(home / "home")
     assert [State.DONE, State.DONE] == [each.state for each in desk.publish()]
     desk.drain()
     assert ["me/mine", "us/ours@draft"] == [metadata["repo_id"] for _, metadata in account.uploads]
     assert 1 == account.calls.count("download_artifact")
+
+
+def test_adapter_that_is_at_home_is_not_fetched(home: Path, account: Account) -> None:
+    """It goes from where the user has it."""
+    desk = Desk(home, output_dir=str(home / "mine"))
+    desk.end()
+    desk.ask(lambda manager: manager.jobs.pull(desk.job, home / "mine"))
+    desk.publish()
+    desk.drain()
+    assert ({str(home / "mine")}, 1) == (
+        {path for path, _ in account.uploads}, account.calls.count("download_artifact"),
+    )  # fmt: skip
+
+
+def test_upload_with_a_key_is_done_once(desk: Desk, account: Account, home: Path) -> None:
+    """Also by a process that had not seen that another one has done it."""
+    (home / "weights").write_text("1")
+    upload = requests.upload_artifact("acme", home / "weights", key="push:once")
+    for _ in range(2):
+        desk.queue.enqueue(upload)
+        desk.drain()
+    assert 1 == len(account.uploads)
 
 
 def test_registry_is_told_what_the_files_do_not_say(desk: Desk, account: Account) -> None:

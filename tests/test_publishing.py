@@ -129,6 +129,11 @@ def test_job_that_was_let_go_of_is_published_by_whoever_follows(
     assert "adapter_model.safetensors" in published(hub, "me/mine")
     user("push", job, "huggingface:me/second@draft", "--message", "again")
     assert {"main", "draft"} == set(hub.hub["me/second"].branches)
+    alone = user.submit(write_config(push_to="huggingface:me/third", max_steps=1), "--on", "local")
+    while user.json("jobs", "show", alone)["status"] != "completed":
+        pass
+    user("queue", "flush")
+    assert "adapter_model.safetensors" in published(hub, "me/third")
 
 
 def test_refusal_is_told_and_the_adapter_stays(

@@ -83,7 +83,9 @@ def test_one_command_from_the_hub_to_the_hub(
     for part in ("license: apache-2.0", "base_model: acme/tiny-llama", "facts.jsonl", "| rank | 4 |", "training loss"):
         assert part in card
     assert str(tmp_path) not in card + str(published(hub))
+    assert not {"push_to", "experiment_tracker"} & set(published(hub)["record"]["config"])
     assert ["me/my-adapter"] == [model["id"] for model in user.json("models", "search", "adapter")]
+    assert (2, 1) == tuple(len(user.json("models", "search", "m", "--limit", limit)) for limit in ("9", "1"))
     shown = user.json("models", "show", "huggingface:me/my-adapter")
     assert ("acme/tiny-llama", "apache-2.0") == (shown["base_model"], shown["license"])
     user("pull", "huggingface:me/my-adapter", tmp_path / "back")

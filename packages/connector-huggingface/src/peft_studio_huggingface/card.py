@@ -6,7 +6,6 @@ Nothing is concluded: what neither of them says is not in the card.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any, Final, Self
 
 from attrs import evolve, frozen
 
+from peft_studio_huggingface.portable import ADAPTER, RECORD, Base, discreet, document, is_hub_name, public
 from peft_studio_huggingface.reading import mapping, text, texts
 from peft_studio_huggingface.repository import Model
 
-RECORD: Final = "peft_studio.json"
 #: Rows of the table of losses: those of a long run are thinned out.
 _ROWS: Final = 20
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -31,6 +30,8 @@ class Card:
     title: str
     base_model: str | None
     is_base_on_hub: bool
+    #: For who loads the adapter, where that does not find its base model by itself.
+    warning: str | None = None
     license: str | None
     #: Of a licence that the Hub has no word for.
     license_name: str | None = None
@@ -47,22 +48,23 @@ class Card:
     @classmethod
     def of(cls, metadata: Mapping[str, Any], folder: Path, repository: str) -> Self:
         """From the metadata of an upload, which win, and the adapter folder."""
-        record, adapter = _document(folder / RECORD), _document(folder / "adapter_config.json")
+        record, adapter = document(folder / RECORD), document(folder / ADAPTER)
         made_from = mapping(record.get("base_model"))
         settings = dict(mapping(record.get("config"))) or _adapter_settings(adapter)
-        told = text(metadata.get("base_model")) or text(made_from.get("name"))
-        base = told or text(adapter.get("base_model_name_or_path"))
+        base = Base.of(metadata, record, adapter)
+        description = text(metadata.get("description"))
         return cls(
             title=text(metadata.get("name")) or repository.rpartition("/")[2],
-            base_model=base,
-            is_base_on_hub=_is_hub_name(base) and made_from.get("source", "huggingface") == "huggingface",
+            base_model=base.name,
+            is_base_on_hub=base.is_on_hub,
+            warning=base.warning,
             license=text(metadata.get("license")) or text(made_from.get("license")),
-            datasets=texts(metadata.get("dataset") or metadata.get("datasets")),
-            description=text(metadata.get("description")),
+            datasets=texts(public(metadata.get("dataset") or metadata.get("datasets"))),
+            description=None if description is None else discreet(description),
             tags=texts(metadata.get("tags")),
             method=text(settings.get("algorithm")) or (text(adapter.get("peft_type")) or "").lower() or None,
-            settings={name: value for name, value in settings.items() if _is_plain(value)},
-            results={**_results(record), **mapping(metadata.get("metrics"))},
+            settings={name: public(value) for name, value in settings.items() if _is_plain(value)},
+            results=public({**_results(record), **mapping(metadata.get("metrics"))}),
             losses=_losses(metadata.get("loss_curve") or record.get("evaluations")),
         )
 
@@ -87,7 +89,7 @@ class Card:
         for name in ("license", "license_name", "license_link"):
             if getattr(self, name):
                 yield name, getattr(self, name)
-        if hub := [name for name in self.datasets if _is_hub_name(name)]:
+        if hub := [name for name in self.datasets if is_hub_name(name)]:
             yield "datasets", hub
         yield "tags", list(dict.fromkeys(["peft", *([self.method] if self.method else []), "peft-studio", *self.tags]))
 
@@ -97,6 +99,8 @@ class Card:
         yield f"A {self.method or 'PEFT'} adapter{base}, trained with PEFT Studio."
         if self.description:
             yield self.description
+        if self.warning:
+            yield f"## Base model\n\n{self.warning}"
         if self.datasets:
             yield "## Data\n\n" + "\n".join(f"* {name}" for name in self.datasets)
         if self.settings:
@@ -113,14 +117,6 @@ class Card:
             return "Unknown: the base model states none. Find it out before you share this adapter."
         named = f"{self.license} ({self.license_name})" if self.license_name else self.license
         return f"`{named}`. The licence of the base model binds its adapters too."
-
-
-def _document(path: Path) -> Mapping[str, Any]:
-    """The JSON object in a file; nothing where there is none that can be read."""
-    try:
-        return mapping(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
 
 
 def _adapter_settings(adapter: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,8 +169,3 @@ def _cell(value: Any) -> str:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float) or (isinstance(value, list) and bool(value))
-
-
-def _is_hub_name(name: str | None) -> bool:
-    """True for what can be an id on the Hub, and is no path of somebody's machine."""
-    return name is not None and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name, re.ASCII) is not None

@@ -20,10 +20,10 @@ from peft_studio.artifacts import MANIFEST_NAME
 from peft_studio_huggingface.api import TOKENS, Account, HubApi
 from peft_studio_huggingface.card import Card
 from peft_studio_huggingface.committing import Commit
+from peft_studio_huggingface.portable import README, portable
 from peft_studio_huggingface.reading import text, unreadable
 from peft_studio_huggingface.repository import Model, RemoteFile, RepositoryId
 
-README: Final = "README.md"
 MAIN: Final = "main"
 _LEFT_HERE: Final = (".git", ".cache", "__pycache__")
 
@@ -88,7 +88,8 @@ class Upload:
         is_folder = list(files.values()) != [source]
         if README in there:
             files.pop(README, None)  # somebody may have edited it there
-        with tempfile.TemporaryDirectory(prefix="peft-studio-card-") as place:
+        with tempfile.TemporaryDirectory(prefix="peft-studio-upload-") as place:
+            files = await asyncio.to_thread(portable, files, metadata, Path(place))
             if is_folder and not {README} & {*files, *there}:
                 files[README] = await self._card(wish, source, Path(place))
             changed = await asyncio.to_thread(_changed, files, there)

@@ -196,6 +196,7 @@ def test_a_job_lives(run):
 def test_an_endpoint_lives(run):
     """Prices, create, wait until it is healthy, list, scale to zero, resume, pause, delete, and refusals."""
     with HuggingFaceSandbox(speed=30) as sandbox:
+        sandbox.serving.start = (5, 60)
         sandbox.hub.add("me/tiny", private=True)
         url = sandbox.endpoints_url
         seen = run("endpoints.py", **sandbox.environment(), ENDPOINTS_URL=url)

@@ -17,7 +17,8 @@ WISH: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def model(sandbox):
-    """What is served."""
+    """What is served, a minute after it was asked for."""
+    sandbox.serving.start = (5, 60)
     sandbox.hub.add("me/tiny", private=True)
 
 
@@ -42,4 +43,4 @@ def test_an_endpoint_needs_a_model_money_and_permission(sandbox, api):
     assert 404 == api.post("/v2/endpoint/me", json=missing).status_code
     sandbox.accounts.owner.can_pay = False
     assert 402 == api.post("/v2/endpoint/me", json=WISH).status_code
-    assert {} == sandbox.endpoints
+    assert {} == sandbox.serving.endpoints

@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["connector", "sandbox"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["connector", "serving", "sandbox"])
 def test_the_programs_of_the_readme_run(program, tmp_path):
     """As they stand there, with every warning an error."""
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub in the words of PEFT Studio: models and adapters, found, brought home and published."""
+"""The Hugging Face Hub in the words of PEFT Studio: models and adapters, trained, published, found and served."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from peft_studio import ConnectionFailed, InvalidCredentials, ModelInfo, Observed, RegistryConnector
+from peft_studio import ConnectionFailed, InvalidCredentials, ModelInfo, Observed, RegistryConnector, Rental
 from peft_studio_huggingface import __version__
 from peft_studio_huggingface.api import Account, HubApi
 from peft_studio_huggingface.downloading import bring_home
 from peft_studio_huggingface.rented_jobs import JobsOfHub
 from peft_studio_huggingface.repository import RepositoryId
+from peft_studio_huggingface.serving import EndpointsOfHub
 from peft_studio_huggingface.settings import Settings
 from peft_studio_huggingface.uploading import Upload
 
@@ -20,12 +21,12 @@ from peft_studio_huggingface.uploading import Upload
 _FILTER: Final = re.compile(r"(author|tag):(\S+)")
 
 
-class HuggingFaceConnector(JobsOfHub, RegistryConnector):
-    """Repositories of models on the Hub, and trainings on its Jobs."""
+class HuggingFaceConnector(JobsOfHub, EndpointsOfHub, RegistryConnector):
+    """Repositories of models on the Hub, trainings on its Jobs, and models on its Inference Endpoints."""
 
     name: ClassVar[str] = "huggingface"
     display_name: ClassVar[str] = "Hugging Face"
-    description: ClassVar[str] = "Keeps models and adapters on the Hugging Face Hub, and fine-tunes on its Jobs"
+    description: ClassVar[str] = "Keeps models on the Hugging Face Hub, fine-tunes on its Jobs, serves on Endpoints"
     version: ClassVar[str] = __version__
     label: ClassVar[str | None] = "huggingface"
 
@@ -47,14 +48,17 @@ class HuggingFaceConnector(JobsOfHub, RegistryConnector):
             await api.close()
             raise
         previous, self._connection = self._connection, api
+        await self._close_inference()
         self._account, self._token, self._settings = account, token, api.settings
         self._jobs_api = api.jobs(api.settings.namespace or account.name)
+        self._open_inference(token, api.settings, account.name)
         if previous is not None:
             await previous.close()
         return True
 
     async def disconnect(self) -> bool:
         connection, self._connection, self._jobs_api = self._connection, None, None
+        await self._close_inference()
         if connection is not None:
             await connection.close()
         return True
@@ -84,6 +88,16 @@ class HuggingFaceConnector(JobsOfHub, RegistryConnector):
         if self._connection is None:
             raise _not_connected()
         return self._connection
+
+    # What lives on the account.
+
+    async def list_rentals(self) -> list[Rental]:
+        """Jobs that wait or run, and every endpoint; one that rests costs nothing."""
+        return [*await super().list_rentals(), *await self._endpoint_rentals()]
+
+    async def end_rental(self, rental_id: str) -> bool:
+        """Ids of endpoints have a slash, those of jobs have none."""
+        return await (self.stop_deployment(rental_id) if "/" in rental_id else super().end_rental(rental_id))
 
     # Registry.
 

@@ -1,8 +1,8 @@
 """What of an adapter folder is true on this machine alone, and what goes up in its place.
 
 PEFT writes the folder of a base model into `adapter_config.json`, trainers write where their data lay. Published, the
-one breaks the adapter for everybody else, and both tell strangers how somebody's disk is arranged. The files here stay as
-they are: copies of those few that hold such a path are changed, and go up instead.
+one breaks the adapter for everybody else, and both tell strangers how somebody's disk is arranged. The files here stay
+as they are: copies of those few that hold such a path are changed, and go up instead.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Base:
         if not self.is_place or is_hub_name(self.in_adapter):
             return None
         return (
-            f"`{ADAPTER}` calls the base model `{self.in_adapter}`: that was a folder on the machine of the training, and "
-            "nobody said what it is called on the Hub. To load this adapter, load its base model first."
+            f"`{ADAPTER}` calls the base model `{self.in_adapter}`: that was a folder on the machine of the training, "
+            "and nobody said what it is called on the Hub. To load this adapter, load its base model first."
         )
 
 

@@ -101,6 +101,8 @@ class Model:
     card: Mapping[str, Any]
     #: Bytes; known when the files were asked for.
     size: int | None
+    #: The Hub's word for what it does, such as text-generation.
+    task: str | None
 
     @classmethod
     def of(cls, document: Any) -> Self:
@@ -119,6 +121,7 @@ class Model:
             tags=texts(found.get("tags")),
             card=mapping(found.get("cardData")),
             size=sum(known) if known and len(known) == len(sizes) else None,
+            task=text(found.get("pipeline_tag")),
         )
 
     @property

@@ -14,6 +14,10 @@ from peft_studio import InvalidConfig, Problem
 from peft_studio.rented import Limits
 
 BASE_URL: Final = "https://huggingface.co"
+ENDPOINTS_URL: Final = "https://api.endpoints.huggingface.cloud/v2"
+ROUTER_URL: Final = "https://router.huggingface.co/v1"
+#: As huggingface_hub 2.4.0 names it in an example; its releases are told apart by the tag.
+SERVING_IMAGE: Final = "vllm/vllm-openai:v0.23.0"
 IMAGE: Final = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-devel"
 _HOUR: Final = 3600
 
@@ -29,9 +33,9 @@ class Settings:
     search_limit: int = 1000
     #: None leaves it to the address.
     xet: bool | None = None
-    #: Of one GPU, where a job names no hardware.
+    #: Of one GPU, where a job or an endpoint names no hardware.
     min_vram_gb: int = 16
-    #: Of a job with its open port, US dollars.
+    #: Of a job with its open port, or of an endpoint's instance, US dollars.
     max_hourly_rate: Decimal | None = None
     image: str = IMAGE
     keep_hours: float = 12.0
@@ -39,7 +43,12 @@ class Settings:
     worker_install: str | None = None
     push_to: str | None = None
     job_token: str | None = field(default=None, repr=False)
+    #: How long an endpoint is waited for that comes up.
+    wait_minutes: float = 10.0
+    serving_image: str = SERVING_IMAGE
     base_url: str = BASE_URL
+    endpoints_url: str = ENDPOINTS_URL
+    router_url: str = ROUTER_URL
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Self:
@@ -133,5 +142,9 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "deadline_hours": _hours,
     "worker_install": str,
     "push_to": _repository,
+    "wait_minutes": _hours,
+    "serving_image": str,
     "base_url": _address,
+    "endpoints_url": _address,
+    "router_url": _address,
 }

@@ -29,8 +29,9 @@ from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_
 from peft_studio_huggingface.sandbox.reading_routes import ReadingRoutes
 from peft_studio_huggingface.sandbox.rented_job import ExposedRoutes, RentedJob, seeded_body
 from peft_studio_huggingface.sandbox.resolve_routes import ResolveRoutes
+from peft_studio_huggingface.sandbox.router_routes import RouterRoutes
 from peft_studio_huggingface.sandbox.search_routes import SearchRoutes
-from peft_studio_huggingface.sandbox.served import Endpoint
+from peft_studio_huggingface.sandbox.serving import EndpointTable, Serving
 from peft_studio_huggingface.sandbox.signing import Signer
 from peft_studio_huggingface.sandbox.storage import Storage
 from peft_studio_huggingface.sandbox.store import Store
@@ -66,8 +67,9 @@ class HuggingFaceSandbox(HttpSandbox):
         #: The truth: `hub[id].head.files`, `.branches`, `.tags`; `hub.add` seeds it.
         self.hub = Hub(self.accounts, self._store, self.clock)
         self.models = HubModels(self.hub)
-        #: Inference endpoints, by `namespace/name`.
-        self.endpoints: dict[str, Endpoint] = {}
+        #: What is served: `serving.endpoints` by `namespace/name`, `.instances`, `.providers`, `.routed`.
+        self.serving = Serving(self.clock)
+        self.deployments = EndpointTable(self.serving)
         self._signer = Signer(self.clock, lambda: self.storage_url)
 
     # The platform.
@@ -82,7 +84,8 @@ class HuggingFaceSandbox(HttpSandbox):
                 *ReadingRoutes(self.hub, lambda: self.page_size).routes(),
                 *LfsRoutes(self.hub, self._signer, self.multipart).routes(),
                 *JobRoutes(self.jobs, self.accounts, self.clock, lambda: self.page_size).routes(),
-                *EndpointRoutes(self.endpoints, self.hub, lambda: self.url).routes(),
+                *EndpointRoutes(self.serving, self.hub, lambda: self.url).routes(),
+                *RouterRoutes(self.serving, self.accounts).routes(),
                 *ResolveRoutes(self.hub, self._signer).routes(),
             ],
             exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
@@ -97,7 +100,12 @@ class HuggingFaceSandbox(HttpSandbox):
         return {"error": message}
 
     def credentials(self) -> dict[str, str]:
-        return {"token": self.key, "base_url": self.url}
+        return {
+            "token": self.key,
+            "base_url": self.url,
+            "endpoints_url": self.endpoints_url,
+            "router_url": f"{self.url}/v1",
+        }
 
     def environment(self) -> dict[str, str]:
         """A client with Xet never falls back to LFS by itself, so it is switched off."""
@@ -124,7 +132,7 @@ class HuggingFaceSandbox(HttpSandbox):
         self.accounts.reset()
         self.limits.reset()
         self.hub.clear()
-        self.endpoints.clear()
+        self.serving.reset()
         self.multipart.above, self.multipart.part_size = Multipart().above, Multipart().part_size
 
     # What a test does to it.
@@ -138,7 +146,7 @@ class HuggingFaceSandbox(HttpSandbox):
         prices = {flavor.name: flavor.hourly for flavor in FLAVORS}
         alive = [job for job in self.jobs.values() if isinstance(job, HubJob) and not job.is_gone]
         rates = {job.id: prices[job.asked.get("flavor", "cpu-basic")] for job in alive}
-        return rates | {id: endpoint.hourly for id, endpoint in self.endpoints.items() if endpoint.hourly}
+        return rates | {id: endpoint.hourly for id, endpoint in self.serving.endpoints.items() if endpoint.hourly}
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
         script, self._next_script = self._next_script or self._script(), None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final
 
 from peft_studio.models import JobStatus
 from peft_studio_huggingface.sandbox.timeline import date_text
-from peft_studio_testkit.sandbox.jobs import Script, ScriptedJob
+from peft_studio_testkit.sandbox.jobs import Job, Script, ScriptedJob
 
 STAGES: Final = {
     JobStatus.PENDING: "SCHEDULING",
@@ -38,7 +39,40 @@ def with_timeout(script: Script, received: Mapping[str, Any]) -> Script:
     )
 
 
-class HubJob(ScriptedJob):
+class JobOfHub(Job):
+    """What the routes ask of any job."""
+
+    @property
+    @abstractmethod
+    def namespace(self) -> str:
+        """Who pays."""
+
+    @property
+    @abstractmethod
+    def asked(self) -> Mapping[str, Any]:
+        """The body with which it was asked for."""
+
+    @property
+    @abstractmethod
+    def stage(self) -> str:
+        """The Hub's word for the status."""
+
+    @property
+    def is_gone(self) -> bool:
+        """True when it neither waits nor runs: it costs nothing any more."""
+        return self.stage not in ("SCHEDULING", "RUNNING")
+
+    @property
+    @abstractmethod
+    def dated_lines(self) -> list[tuple[str, str]]:
+        """Every line so far with its date."""
+
+    @abstractmethod
+    def document(self) -> dict[str, Any]:
+        """As the Hub describes it; of secrets it tells the names."""
+
+
+class HubJob(JobOfHub, ScriptedJob):
     """Goes as its script says; nothing runs."""
 
     def __init__(self, *details: Any, **named: Any) -> None:
@@ -49,22 +83,14 @@ class HubJob(ScriptedJob):
 
     @property
     def namespace(self) -> str:
-        """Who pays."""
         return str(self.received.get("namespace", "me"))
 
     @property
     def asked(self) -> Mapping[str, Any]:
-        """The body with which it was asked for."""
         return self.received
 
     @property
-    def is_gone(self) -> bool:
-        """True when it neither waits nor runs: it costs nothing any more."""
-        return self.stage not in ("SCHEDULING", "RUNNING")
-
-    @property
     def stage(self) -> str:
-        """The Hub's word for the status."""
         return self.word or STAGES[self.status]
 
     @property
@@ -81,7 +107,7 @@ class HubJob(ScriptedJob):
 
     @property
     def dated_lines(self) -> list[tuple[str, str]]:
-        """Every line so far with its date, after the Hub's own first one."""
+        """After the Hub's own first one."""
         if self.started is None:
             return []
         step = self._script.running_seconds / max(1, len(self._script.lines))
@@ -98,7 +124,6 @@ class HubJob(ScriptedJob):
         return True
 
     def document(self) -> dict[str, Any]:
-        """As the Hub describes it; of secrets it tells the names."""
         received, started, finished = self.received, self.started, self.finished
         waited = (self._now() if started is None else started) - self.created
         ran = 0.0 if started is None else (self._now() if finished is None else finished) - started

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from peft_studio_huggingface.sandbox.accounts import Accounts, Token
 from peft_studio_huggingface.sandbox.hardware import FLAVORS
-from peft_studio_huggingface.sandbox.hub_job import HubJob
+from peft_studio_huggingface.sandbox.hub_job import JobOfHub
 from peft_studio_huggingface.sandbox.pages import page
 from peft_studio_huggingface.sandbox.problems import Refusal
 from peft_studio_huggingface.sandbox.rented_job import JOB, RentedJob, is_for_a_training
@@ -83,7 +83,7 @@ class JobRoutes:
         """Stop it for good; one that is over stays as it is."""
         job = self._job(request)
         if isinstance(job, RentedJob):
-            job.finish("CANCELED")
+            await asyncio.to_thread(job.finish, "CANCELED")  # what runs takes a moment to end
         else:
             job.cancel()
         return JSONResponse(job.document())
@@ -95,7 +95,7 @@ class JobRoutes:
         skipped = 0 if tail is None else max(0, len(job.dated_lines) - int(tail))
         return StreamingResponse(_events(self._lines(job, skipped)), media_type="text/event-stream")
 
-    async def _lines(self, job: HubJob, sent: int) -> AsyncIterator[dict[str, str]]:
+    async def _lines(self, job: JobOfHub, sent: int) -> AsyncIterator[dict[str, str]]:
         while True:
             is_over = job.is_gone  # before the lines: what was written until then is all there is
             for date, line in job.dated_lines[sent:]:
@@ -105,7 +105,7 @@ class JobRoutes:
                 return
             await self._clock.until(lambda seen=sent: len(job.dated_lines) > seen or job.is_gone)  # type: ignore[misc]  # bound now
 
-    def _job(self, request: Request) -> HubJob:
+    def _job(self, request: Request) -> JobOfHub:
         self._permitted(request)
         job = self._jobs.get(request.path_params["id"])
         if job is None or _of_hub(job).namespace != request.path_params["namespace"]:
@@ -146,6 +146,6 @@ def _check(body: dict[str, Any]) -> None:
         raise Refusal(400, "timeoutSeconds must be a positive integer")
 
 
-def _of_hub(job: object) -> HubJob:
-    assert isinstance(job, HubJob)
+def _of_hub(job: object) -> JobOfHub:
+    assert isinstance(job, JobOfHub)
     return job

@@ -1,33 +1,29 @@
-"""A Job of the Hub that is rented for a training: it runs until it is ended, and a worker that pretends is on its port.
+"""A Job of the Hub that is rented for a training: it runs until it is ended, and a worker is on its port.
 
-The training's own life is that of a scripted job. The real machine's start command ends when its worker asks it to;
-here a route of the sandbox stands for that, as no command runs.
+Where the worker pretends, the training's own life is that of a scripted job. A start command that runs ends when its
+worker asks it to; here a route of the sandbox stands for that, as none does.
 """
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
-
 from peft_studio.rented import bootstrap_script
 from peft_studio.rented.machine import worker_token
-from peft_studio_huggingface.sandbox.hub_job import HubJob
+from peft_studio_huggingface.sandbox.hub_job import HubJob, JobOfHub
 from peft_studio_huggingface.sandbox.timeline import date_text
-from peft_studio_testkit.sandbox import JobTable
+from peft_studio_testkit.sandbox.clock import Clock
 from peft_studio_testkit.sandbox.scripted_worker import ScriptedWorker
 
 _WORKER: Final = "PEFT_STUDIO_WORKER_"
 JOB: Final = f"{_WORKER}JOB"
 TAG: Final = "peft-studio"
-_PORT: Final = "8000"
-_METHODS: Final = ["GET", "HEAD", "POST", "PUT"]
+#: The worker's, inside the machine.
+PORT: Final = 8000
 
 
 def is_for_a_training(body: Mapping[str, Any]) -> bool:
@@ -37,28 +33,33 @@ def is_for_a_training(body: Mapping[str, Any]) -> bool:
 
 def seeded_body(tag: str, key: str) -> dict[str, Any]:
     """What would have been asked for, had a connector of ours done so."""
-    environment = {JOB: tag, f"{_WORKER}PORT": _PORT}
+    environment = {JOB: tag, f"{_WORKER}PORT": str(PORT)}
     return {"flavor": "t4-small", "labels": {TAG: tag}, "environment": environment,
             "secrets": {f"{_WORKER}TOKEN": worker_token(key, tag)}}  # fmt: skip
 
 
-class RentedJob(HubJob):
-    """Of `received`, the Hub's part is `body`: the training's own comes later, through the worker."""
+class RentedJob(JobOfHub):
+    """The Hub's part of it is `body`: the training's own comes later, through the worker."""
 
-    def __init__(self, *details: Any, body: Mapping[str, Any], **named: Any) -> None:
-        super().__init__(*details, **named)
-        self.body = dict(body)
-        self.worker: ScriptedWorker | None = None
-        self.log: list[tuple[str, str]] = []
-        self._over: tuple[str, float] | None = None
-        self._origin: Callable[[], str] = str
+    body: dict[str, Any]
+    #: With the date of each line.
+    log: list[tuple[str, str]]
+    _platform: Clock
 
-    def serve(self, folder: Path, origin: Callable[[], str]) -> None:
-        """Let its worker listen."""
-        self._origin = origin
-        ended = [{"method": "POST", "url": f"{origin()}/ended/{self.id}", "accept": [204]}]
-        environment = {**self.body["environment"], **self.body["secrets"], f"{_WORKER}TEARDOWN": json.dumps(ended)}
-        self.worker = ScriptedWorker(self, environment, folder, self._say)
+    def set_up(self, body: Mapping[str, Any], clock: Clock, origin: Callable[[], str]) -> None:
+        """Before anything else."""
+        self.body, self.log, self._platform, self._origin = dict(body), [], clock, origin
+        #: Stage, why, and when.
+        self._over: tuple[str, str | None, float] | None = None
+
+    @property
+    @abstractmethod
+    def open_port(self) -> int | None:
+        """The real port on which its worker listens, 0 for one in this process; None while nobody does."""
+
+    @abstractmethod
+    def finish(self, stage: str) -> None:
+        """The machine is gone, and with it a training that was not over."""
 
     @property
     def asked(self) -> Mapping[str, Any]:
@@ -78,22 +79,15 @@ class RentedJob(HubJob):
     def dated_lines(self) -> list[tuple[str, str]]:
         return list(self.log)
 
-    def finish(self, stage: str) -> None:
-        """The machine is gone, and with it a training that was not over; while that cannot be cancelled, it stays."""
-        self.cancel()
-        if self._over is not None or not self.status.is_terminal:
-            return
-        self._over = (stage, self._clock.now())
-        if self.worker is not None:
-            self.worker.end()
-        self._clock.ring()
-
     def document(self) -> dict[str, Any]:
-        end = self._over[1] if self._over else None
-        seconds = round((self._clock.now() if end is None else end) - self.created)
-        urls = [f"{self._origin()}/exposed/{self.id}-{_PORT}"] if end is None and self.worker else None
+        over = self._over
+        end = None if over is None else over[2]
+        seconds = round((self._platform.now() if end is None else end) - self.created)
+        is_open = over is None and self.open_port is not None
+        urls = [f"{self._origin()}/exposed/{self.id}-{PORT}"] if is_open else None
         owner = {"id": self.namespace.encode().hex(), "name": self.namespace, "type": "user"}
         kept = {key: self.body.get(key) for key in ("dockerImage", "command", "environment", "flavor", "labels")}
+        message = None if over is None else over[1]
         return {
             **kept,
             "id": self.id,
@@ -101,57 +95,46 @@ class RentedJob(HubJob):
             "startedAt": date_text(self.created),
             "finishedAt": None if end is None else date_text(end),
             "secrets": list(self.body.get("secrets", {})),
-            "status": {"stage": self.stage, "message": None, "failureCount": 0, "exposeUrls": urls},
+            "status": {"stage": self.stage, "message": message, "failureCount": 0, "exposeUrls": urls},
             "durations": {"schedulingSecs": 0, "runningSecs": seconds, "totalSecs": seconds},
             "owner": owner,
             "initiator": owner,
         }
 
-    def _say(self, line: str) -> None:
-        self.log.append((date_text(self._clock.now()), line))
-        self._clock.ring()
+    def leave(self, stage: str, why: str | None = None) -> None:
+        """The machine is gone."""
+        self._over = (stage, why, self._platform.now())
+        self._platform.ring()
+
+    def say(self, line: str) -> None:
+        """Into the log that the Hub shows."""
+        self.log.append((date_text(self._platform.now()), line))
+        self._platform.ring()
 
 
-class ExposedRoutes:
-    """`/exposed/{job}-{port}/...`, in place of a host name for each port; and the ear of each start command."""
+class PretendingJob(RentedJob, HubJob):
+    """Its training goes as its script says, and its worker is in this process."""
 
-    def __init__(self, jobs: JobTable) -> None:
-        self._jobs = jobs
+    def __init__(self, *details: Any, body: Mapping[str, Any], origin: Callable[[], str], **named: Any) -> None:
+        HubJob.__init__(self, *details, **named)
+        self.set_up(body, self._clock, origin)
+        self.worker: ScriptedWorker | None = None
 
-    def routes(self) -> list[Route]:
-        """Both."""
-        return [
-            Route("/exposed/{id}-{port:int}/{path:path}", self.forward, methods=_METHODS),
-            Route("/ended/{id}", self.ended, methods=["POST"]),
-        ]
+    def serve(self, folder: Path) -> None:
+        """Let its worker listen."""
+        ended = [{"method": "POST", "url": f"{self._origin()}/ended/{self.id}", "accept": [204]}]
+        environment = {**self.body["environment"], **self.body["secrets"], f"{_WORKER}TEARDOWN": json.dumps(ended)}
+        self.worker = ScriptedWorker(self, environment, folder, self.say)
 
-    async def forward(self, request: Request) -> Response:
-        """To the worker, which wants a token of its own."""
-        job = self._jobs.get(request.path_params["id"])
-        if (
-            not isinstance(job, RentedJob)
-            or job.worker is None
-            or not job.worker.listens_at(request.path_params["port"])
-        ):
-            return JSONResponse({"error": "nothing listens there"}, 502)
-        return _Pretended(job.worker, f"/{request.path_params['path']}")
+    @property
+    def open_port(self) -> int | None:
+        return 0 if self.worker is not None and self.worker.listens_at(PORT) else None
 
-    async def ended(self, request: Request) -> Response:
-        """The command has ended, and the job is completed."""
-        job = self._jobs[request.path_params["id"]]
-        assert isinstance(job, RentedJob)
-        job.finish("COMPLETED")
-        return Response(status_code=204)
-
-
-class _Pretended(Response):
-    """The answer of a worker in this very process."""
-
-    def __init__(self, worker: ScriptedWorker, path: str) -> None:
-        super().__init__()
-        self._worker = worker
-        self._path = path
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inside = {**scope, "path": self._path, "raw_path": self._path.encode(), "root_path": "", "path_params": {}}
-        await self._worker(inside, receive, send)
+    def finish(self, stage: str) -> None:
+        """While a training cannot be cancelled, it stays."""
+        self.cancel()
+        if self._over is not None or not self.status.is_terminal:
+            return
+        if self.worker is not None:
+            self.worker.end()
+        self.leave(stage)

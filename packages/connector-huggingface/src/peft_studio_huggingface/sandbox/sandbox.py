@@ -11,23 +11,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
-from peft_studio.errors import PeftStudioError
 from peft_studio.models import JobStatus
 from peft_studio_huggingface.sandbox.account_routes import AccountRoutes
 from peft_studio_huggingface.sandbox.accounts import Accounts
 from peft_studio_huggingface.sandbox.commit_routes import CommitRoutes
 from peft_studio_huggingface.sandbox.doorman import Doorman
 from peft_studio_huggingface.sandbox.endpoint_routes import EndpointRoutes
+from peft_studio_huggingface.sandbox.exposed_routes import ExposedRoutes
 from peft_studio_huggingface.sandbox.hardware import FLAVORS
 from peft_studio_huggingface.sandbox.hub import Hub
-from peft_studio_huggingface.sandbox.hub_job import HubJob, with_timeout
+from peft_studio_huggingface.sandbox.hub_job import HubJob, JobOfHub, with_timeout
 from peft_studio_huggingface.sandbox.job_routes import JobRoutes
 from peft_studio_huggingface.sandbox.lfs_routes import LfsRoutes, Multipart
 from peft_studio_huggingface.sandbox.limits import Limits
 from peft_studio_huggingface.sandbox.models import HubModels
 from peft_studio_huggingface.sandbox.problems import Refusal, on_http_error, on_refusal
 from peft_studio_huggingface.sandbox.reading_routes import ReadingRoutes
-from peft_studio_huggingface.sandbox.rented_job import ExposedRoutes, RentedJob, seeded_body
+from peft_studio_huggingface.sandbox.rented_job import PretendingJob, seeded_body
 from peft_studio_huggingface.sandbox.resolve_routes import ResolveRoutes
 from peft_studio_huggingface.sandbox.router_routes import RouterRoutes
 from peft_studio_huggingface.sandbox.search_routes import SearchRoutes
@@ -57,8 +57,6 @@ class HuggingFaceSandbox(HttpSandbox):
     page_size: ClassVar[int] = 20
 
     def __init__(self, *, speed: float = 0.0, worker: bool = False, port: int = 0) -> None:
-        if worker:
-            raise PeftStudioError("the sandbox of Hugging Face runs no jobs yet", remedy="leave worker (--worker) out")
         super().__init__(speed=speed, worker=worker, port=port)
         self.accounts = Accounts(lambda: self.key)
         self.limits = Limits(self.clock)
@@ -144,11 +142,15 @@ class HuggingFaceSandbox(HttpSandbox):
     def bills(self) -> dict[str, Decimal]:
         """What costs money now or will in a moment, by the id of the job or endpoint: USD in an hour."""
         prices = {flavor.name: flavor.hourly for flavor in FLAVORS}
-        alive = [job for job in self.jobs.values() if isinstance(job, HubJob) and not job.is_gone]
+        alive = [job for job in self.jobs.values() if isinstance(job, JobOfHub) and not job.is_gone]
         rates = {job.id: prices[job.asked.get("flavor", "cpu-basic")] for job in alive}
         return rates | {id: endpoint.hourly for id, endpoint in self.serving.endpoints.items() if endpoint.hourly}
 
     def _start_job(self, id: str, tag: str | None, received: Mapping[str, Any], *, is_held: bool = False) -> Job:
+        if is_held and self.worker and self._next_script is None:
+            from peft_studio_huggingface.sandbox.working_job import WorkingJob
+
+            return WorkingJob(id, received, self.clock, self.folder / "machines" / id, lambda: self.url)
         script, self._next_script = self._next_script or self._script(), None
         if tag is not None:
             return self._rented(id, tag, received, script, JobStatus.PENDING, is_held=is_held)
@@ -166,11 +168,14 @@ class HuggingFaceSandbox(HttpSandbox):
     ) -> Job:
         """One whose worker pretends; of one that is seeded the connector's part is made up."""
         body = received if is_held else seeded_body(tag, self.key)
-        job = RentedJob(id, tag, {} if is_held else received, self.clock, script, status, is_held=is_held, body=body)
+        config = {} if is_held else received
+        job = PretendingJob(
+            id, tag, config, self.clock, script, status, is_held=is_held, body=body, origin=lambda: self.url
+        )
         if status.is_terminal:
             job.finish("COMPLETED")
         else:
-            job.serve(self.folder / "machines" / id, lambda: self.url)
+            job.serve(self.folder / "machines" / id)
         return job
 
     def _seed_job(

@@ -18,7 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CACHE: Final = ROOT / ".bench"
-OURS: Final = ("core", "worker", "connector-local")
+OURS: Final = ("core", "worker", "testkit", "connector-local", "connector-huggingface")
 #: The torch that development agrees on (noxfile.py). Always its CPU build: a CUDA build is several GB.
 TORCH: Final = "2.13.0"
 _SCRIPTS: Final = "Scripts" if os.name == "nt" else "bin"

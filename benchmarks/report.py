@@ -17,8 +17,9 @@ from environments import Environment
 
 #: Named in the page; results.json has every package.
 _NAMED: Final = (
-    "peft-studio", "peft-studio-worker", "peft-studio-local", "torch", "transformers", "peft", "accelerate", "trl",
-    "torchx", "huggingface-hub", "llm", "persist-queue", "huey", "pluggy", "click", "attrs",
+    "peft-studio", "peft-studio-worker", "peft-studio-local", "peft-studio-huggingface", "torch", "transformers",
+    "peft", "accelerate", "trl", "torchx", "huggingface-hub", "llm", "persist-queue", "huey", "pluggy", "click",
+    "attrs",
 )  # fmt: skip
 
 #: Above this many cores of foreign work a table says that it is not to be quoted.

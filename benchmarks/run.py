@@ -29,6 +29,7 @@ BENCHMARKS: Final = (
     "queue_rates",
     "local_submit",
     "transfer",
+    "hub_folder",
     "follow",
     "training",
 )
@@ -66,6 +67,13 @@ class Bench:
         """Both sides of a rented machine: core with its HTTP client, and a worker that serves but cannot train."""
         core, worker = wheel(self.wheels, "peft-studio", "http"), wheel(self.wheels, "peft-studio-worker", "serve")
         return self.installer.make("rented", core, worker)
+
+    @cached_property
+    def hub_connector(self) -> Environment:
+        """`pip install peft-studio-huggingface[sandbox]`: the connector, and the Hub that it talks to."""
+        others = [wheel(self.wheels, f"peft-studio-{name}") for name in ("worker", "testkit")]
+        ours = [wheel(self.wheels, "peft-studio", "http"), wheel(self.wheels, "peft-studio-huggingface", "sandbox")]
+        return self.installer.make("hub_connector", *ours, *others)
 
     @cached_property
     def torchx(self) -> Environment:

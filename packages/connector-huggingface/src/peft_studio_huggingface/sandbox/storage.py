@@ -50,9 +50,10 @@ class Storage:
         """A part; its name is its md5."""
         if refusal := self._refusal(request):
             return refusal
-        with Writer(self._store.part(request.path_params["upload"], request.path_params["number"])) as writer:
+        place = self._store.part(request.path_params["upload"], request.path_params["number"])
+        with Writer(place, is_part=True) as writer:
             await _receive(request, writer)
-        return Response(headers={"etag": f'"{writer.md5.hexdigest()}"'})
+        return Response(headers={"etag": f'"{writer.digest.hexdigest()}"'})
 
     async def complete(self, request: Request) -> Response:
         """All parts are there: put them together in the order that the client states."""
@@ -70,7 +71,7 @@ class Storage:
         return self._take(writer, request.path_params["oid"])
 
     def _take(self, writer: Writer, oid: str) -> Response:
-        if writer.sha256.hexdigest() != oid:
+        if writer.digest.hexdigest() != oid:
             writer.path.unlink()
             return _error(400, "BadDigest")
         self._store.keep(writer)

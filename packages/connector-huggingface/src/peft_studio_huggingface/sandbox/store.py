@@ -15,12 +15,11 @@ from peft_studio_huggingface.sandbox.git import object_id
 class Writer:
     """A file that is being received, block by block; it is nowhere until it is kept."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_part: bool = False) -> None:
         self.path = path
         self.size = 0
-        self.sha256 = hashlib.sha256()
-        #: By which object storage names a part.
-        self.md5 = hashlib.md5(usedforsecurity=False)
+        #: sha256, or of a part of an upload the md5 by which object storage names it.
+        self.digest = hashlib.md5(usedforsecurity=False) if is_part else hashlib.sha256()
 
     def __enter__(self) -> Self:
         self._file = self.path.open("wb")
@@ -36,8 +35,7 @@ class Writer:
     def write(self, block: bytes) -> None:
         """Append."""
         self._file.write(block)
-        self.sha256.update(block)
-        self.md5.update(block)
+        self.digest.update(block)
         self.size += len(block)
 
 
@@ -72,7 +70,7 @@ class Store:
 
     def keep(self, writer: Writer) -> None:
         """It is what it should be: take it as LFS content."""
-        writer.path.replace(self.path(writer.sha256.hexdigest()))
+        writer.path.replace(self.path(writer.digest.hexdigest()))
 
     def add(self, content: bytes, *, is_lfs: bool = False) -> str:
         """Keep content that is at hand, and give its name."""

@@ -58,6 +58,18 @@ async def test_a_base_that_nobody_names_keeps_its_last_part(sandbox, connector, 
     assert str(tmp_path) not in "".join(files.values())
 
 
+async def test_a_base_that_lay_in_a_folder_is_told_as_such(sandbox, connector, tmp_path):
+    """Its bare name may look like one of the Hub; the record knows better, until somebody tells the id."""
+    adapter = folder(tmp_path, "tiny", base_model={"name": "tiny", "source": "local"})
+    (adapter / "README.md").write_text("# Mine\n", encoding="utf-8")
+    files = await published(connector, sandbox, adapter)
+    assert files["README.md"].startswith("# Mine\n")
+    assert "nobody said what it is called on the Hub" in files["README.md"]
+    files = await published(connector, sandbox, adapter, repo_id="me/told", base_model="acme/tiny")
+    assert "acme/tiny" == json.loads(files["adapter_config.json"])["base_model_name_or_path"]
+    assert "# Mine\n" == files["README.md"]
+
+
 @pytest.mark.parametrize("name", ["acme/tiny", "gpt2"])
 async def test_a_base_on_the_hub_stays_as_it_is(sandbox, connector, tmp_path, name):
     """To the last byte of the file."""

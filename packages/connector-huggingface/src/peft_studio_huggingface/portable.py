@@ -72,6 +72,8 @@ class Base:
     is_on_hub: bool
     #: As `adapter_config.json` has it here.
     written: str | None
+    #: True where the record says that it was a folder or a file.
+    was_local: bool = False
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], record: Mapping[str, Any], adapter: Mapping[str, Any]) -> Self:
@@ -82,7 +84,7 @@ class Base:
         candidates = (told, recorded if is_from_hub else None, written if is_from_hub else None)
         found = next((name for name in candidates if is_hub_name(name)), None)
         known = next((last_part(name) for name in (told, recorded, written) if name), None)
-        return cls(found or known, found is not None, written)
+        return cls(found or known, found is not None, written, not is_from_hub)
 
     @property
     def in_adapter(self) -> str | None:
@@ -99,11 +101,11 @@ class Base:
     @property
     def warning(self) -> str | None:
         """For readers of the card, where the adapter does not find its base by itself."""
-        if not self.is_place or is_hub_name(self.in_adapter):
+        if not (self.is_place or self.was_local) or self.written is None or is_hub_name(self.in_adapter):
             return None
         return (
-            f"`{ADAPTER}` calls the base model `{self.in_adapter}`: that was a folder on the machine of the training, "
-            "and nobody said what it is called on the Hub. To load this adapter, load its base model first."
+            f"`{ADAPTER}` calls the base model `{self.in_adapter}`: it lay on the machine of the training, and "
+            "nobody said what it is called on the Hub. To load this adapter, load its base model first."
         )
 
 

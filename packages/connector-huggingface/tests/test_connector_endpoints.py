@@ -20,8 +20,8 @@ from peft_studio import (
 from peft_studio_huggingface.sandbox.served import INSTANCES, Instance
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
-#: Half a second.
-HARDLY = "0.008"
+#: Half a second, and half a minute.
+HARDLY, LONG = "0.008", "0.5"
 
 
 def add_adapter(sandbox, id: str = "me/tiny-lora", **settings: object) -> str:
@@ -124,8 +124,9 @@ async def test_an_address_comes_when_it_is_up(sandbox, connector, adapter):
     assert (id, "running", "me/tiny-lora") == (listed.id, listed.status, listed.model_id)
 
 
-async def test_a_question_wakes_it(sandbox, connector, adapter):
+async def test_a_question_wakes_it(sandbox, connect, adapter):
     """It sleeps after a quarter of an hour, and is waited for; what is asked names the adapter, not its base."""
+    connector = await connect(wait_minutes=LONG)
     sandbox.serving.start = (5, 60)
     id = await connector.deploy_model("me/tiny-lora")
     sandbox.advance(60 + 15 * 60)
@@ -138,8 +139,9 @@ async def test_a_question_wakes_it(sandbox, connector, adapter):
     assert "acme/tiny" == only(sandbox).invocations[-1]["model"]
 
 
-async def test_one_that_sleeps_without_an_address_is_woken_by_the_api(sandbox, connector, api, adapter):
+async def test_one_that_sleeps_without_an_address_is_woken_by_the_api(sandbox, connect, api, adapter):
     """It was put to sleep before it was up, so there is nobody to ask."""
+    connector = await connect(wait_minutes=LONG)
     sandbox.serving.start = (5, 60)
     id = await connector.deploy_model("me/tiny-lora")
     api.post(f"/v2/endpoint/{id}/scale-to-zero")
@@ -206,6 +208,14 @@ async def test_what_is_alive_is_told_with_its_price(sandbox, connector, api, ada
     assert ([], {}) == (await connector.list_rentals(), sandbox.bills())
     with pytest.raises(ArtifactNotFound):
         await connector.get_endpoint_url(id)
+
+
+async def test_a_promise_to_delete_is_not_enough(sandbox, connector, adapter):
+    """The platform agrees and goes on listing it: it may go on costing."""
+    id = await connector.deploy_model("me/tiny-lora")
+    sandbox.faults.add("status", "DELETE", "/v2/endpoint/", code=200, body={})
+    assert await connector.stop_deployment(id) is False
+    assert await connector.stop_deployment(id) is True
 
 
 async def test_a_token_for_jobs_alone_lists_jobs(sandbox, connect):

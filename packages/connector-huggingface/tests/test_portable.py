@@ -105,12 +105,14 @@ async def test_a_readme_of_peft_is_cut_where_it_names_a_folder(sandbox, connecto
     """The Hub refuses a header with a path; everything else is its author's."""
     base = f"{tmp_path}/models/tiny"
     adapter = folder(tmp_path, base)
-    words = HEADER.format(base) + f"\nFrom {base}; ask at https://x.example/home/me and `POST /v1/chat/completions`.\n"
+    kept = "ask at https://x.example/home/me and `POST /v1/chat/completions`."
+    words = HEADER.format(base) + f"\nLogs: {HOME}/runs/log.txt. From {base}; {kept}\n"
     (adapter / "README.md").write_text(words, encoding="utf-8")
     files = await published(connector, sandbox, adapter, **({"base_model": told} if told else {}))
     assert header in files["README.md"]
+    assert "Logs: log.txt. From" in files["README.md"]
     shown = told or "tiny"
-    assert f"From {shown}; ask at https://x.example/home/me and `POST /v1/chat/completions`." in files["README.md"]
+    assert f"From {shown}; {kept}" in files["README.md"]
     assert (told is None) == ("nobody said" in files["README.md"])
 
 

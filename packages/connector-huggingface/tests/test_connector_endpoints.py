@@ -16,6 +16,7 @@ from peft_studio import (
     InvalidConfig,
     InvalidCredentials,
     PlatformError,
+    UnsupportedCapability,
 )
 from peft_studio_huggingface.sandbox.served import INSTANCES, Instance
 
@@ -229,6 +230,19 @@ async def test_a_token_for_jobs_alone_lists_jobs(sandbox, connect):
     sandbox.faults.add("status", path="/v2/endpoint/", code=503, times=None)
     with pytest.raises(ConnectionFailed):
         await connector.list_rentals()
+
+
+async def test_who_has_no_endpoints_may_say_so(sandbox, connect):
+    """Their API is not asked then; that it may be switched off is said by whoever could not reach it."""
+    sandbox.jobs.add(tag="ps-one")
+    sandbox.faults.add("status", path="/v2/", code=503, times=None)
+    with pytest.raises(ConnectionFailed) as caught:
+        await (await connect()).list_rentals()
+    assert "set endpoints_url to off" in caught.value.remedy
+    connector = await connect(endpoints_url="off")
+    assert ["ps-one"] == [each.tag for each in await connector.list_rentals()]
+    with pytest.raises(UnsupportedCapability, match="endpoints_url is off"):
+        await connector.list_deployments()
 
 
 @pytest.mark.parametrize("stock", [{"status": "not_available"}, {"used": 8}], ids=["none there", "quota"])

@@ -68,7 +68,7 @@ class Options:
         """Raises `InvalidConfig` with every fault."""
         known = {each.name: each for each in fields(cls)}
         problems = [Problem(field=name, message=f"there is no option {name}") for name in given if name not in known]
-        for name in given.keys() & known.keys():
+        for name in (name for name in given if name in known):
             try:
                 cls(**{name: given[name]})
             except (TypeError, ValueError) as fault:

@@ -26,6 +26,7 @@ from peft_studio import (
     PlatformError,
     Rental,
     Transport,
+    UnsupportedCapability,
 )
 from peft_studio_huggingface.api import HubApi
 from peft_studio_huggingface.endpoints import ASLEEP, PAUSED, Endpoint, chosen
@@ -65,7 +66,7 @@ class EndpointsOfHub(InferenceConnector):
     def _open_inference(self, token: str, settings: Settings, user: str) -> None:
         self._namespace = settings.namespace or user
         self._bill_to = None if self._namespace == user else self._namespace
-        self._endpoints_api = EndpointsApi(token, settings.endpoints_url)
+        self._endpoints_api = EndpointsApi(token, settings.endpoints_url) if settings.endpoints_url else None
         self._router = _transport(settings.router_url, token)
 
     async def _close_inference(self) -> None:
@@ -159,9 +160,14 @@ class EndpointsOfHub(InferenceConnector):
         }
 
     async def _endpoint_rentals(self) -> list[Rental]:
-        """None where the token may not see endpoints: it cannot have made any."""
+        """None where they are switched off, and where the token may not see any: it cannot have made one."""
+        if self._settings.endpoints_url is None:
+            return []
         try:
             found = await self._endpoints.endpoints(self._namespace)
+        except ConnectionFailed as error:
+            error.remedy = "if you have no Inference Endpoints, set endpoints_url to off"
+            raise
         except InvalidCredentials as error:
             if error.http_status != HTTPStatus.FORBIDDEN:
                 raise
@@ -174,6 +180,9 @@ class EndpointsOfHub(InferenceConnector):
 
     @property
     def _endpoints(self) -> EndpointsApi:
+        if self._endpoints_api is None and self._router is not None:
+            why, remedy = "endpoints_url is off", "set endpoints_url to an address, or leave it out"
+            raise UnsupportedCapability("Inference Endpoints are not used", why=why, remedy=remedy)
         if self._endpoints_api is None:
             raise ConnectionFailed("not connected to Hugging Face", remedy="call connect first")
         return self._endpoints_api

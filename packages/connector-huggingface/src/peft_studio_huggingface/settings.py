@@ -47,7 +47,8 @@ class Settings:
     wait_minutes: float = 10.0
     serving_image: str = SERVING_IMAGE
     base_url: str = BASE_URL
-    endpoints_url: str = ENDPOINTS_URL
+    #: None for those who have no endpoints, and whose network may not even reach their API.
+    endpoints_url: str | None = ENDPOINTS_URL
     router_url: str = ROUTER_URL
 
     @classmethod
@@ -130,6 +131,15 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _address_or_off(text: str) -> str | None:
+    if text.lower() == "off":
+        return None
+    try:
+        return _address(text)
+    except ValueError as fault:
+        raise ValueError(f"{fault}, or off") from None
+
+
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "namespace": _namespace,
     "weights": _weights,
@@ -145,6 +155,6 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "wait_minutes": _hours,
     "serving_image": str,
     "base_url": _address,
-    "endpoints_url": _address,
+    "endpoints_url": _address_or_off,
     "router_url": _address,
 }

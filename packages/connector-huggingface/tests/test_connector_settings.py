@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fnmatch import fnmatch
 from importlib.resources import files
 from urllib.parse import urlsplit
 
@@ -12,16 +13,17 @@ import attrs
 import pytest
 
 from peft_studio import InvalidConfig
-from peft_studio_huggingface.settings import BASE_URL, Settings
+from peft_studio_huggingface.settings import BASE_URL, ENDPOINTS_URL, ROUTER_URL, Settings
 
 MANIFEST = json.loads(files("peft_studio_huggingface").joinpath("connector.json").read_text(encoding="utf-8"))
 
 
 def test_connector_json_knows_every_setting():
-    """And no other; and the host of the address, for core lets it talk to no other."""
+    """And no other; and the host of each address, for core lets it talk to no other."""
     keys = {field["key"] for field in (*MANIFEST["credentials"], *MANIFEST["settings"])}
     assert {*attrs.fields_dict(Settings), "token"} == keys
-    assert urlsplit(BASE_URL).hostname in MANIFEST["hosts"]
+    hosts = [str(urlsplit(address).hostname) for address in (BASE_URL, ENDPOINTS_URL, ROUTER_URL)]
+    assert all(any(fnmatch(host, known) for known in MANIFEST["hosts"]) for host in hosts)
 
 
 def test_the_login_of_the_hubs_own_program_is_known(tmp_path, monkeypatch):
@@ -47,6 +49,13 @@ def test_nothing_has_to_be_chosen():
     settings = Settings.of({"token": "t", "namespace": " ", "weights": "", "base_url": ""})
     assert Settings() == settings
     assert ("safetensors", True) == (settings.weights, settings.uses_xet)
+
+
+def test_the_api_of_endpoints_is_an_address_or_off():
+    """And nothing else."""
+    assert Settings.of({"endpoints_url": "Off"}).endpoints_url is None
+    with pytest.raises(InvalidConfig, match="begins with https://, or off"):
+        Settings.of({"endpoints_url": "never"})
 
 
 @pytest.mark.parametrize(

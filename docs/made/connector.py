@@ -42,7 +42,7 @@ OPTIONAL = {
         "stream_events",
     ),
     RegistryConnector: (),
-    TrackingConnector: ("log_batch",),
+    TrackingConnector: ("log_batch", "list_runs", "get_run"),
     InferenceConnector: ("get_deployment_metrics",),
 }
 VALUES = (
@@ -56,6 +56,7 @@ VALUES = (
     "Problem",
     "Observed",
     "RateLimit",
+    "Run",
     "RunBatch",
     "RunRow",
     "RunLine",

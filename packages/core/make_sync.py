@@ -1,4 +1,4 @@
-"""Writes `peft_studio/sync.py` from the async classes: `python packages/core/make_sync.py [--check]`.
+"""Writes `peft_studio/sync.py` and `_sync` from the async classes: `python packages/core/make_sync.py [--check]`.
 
 A facade that is written by hand falls behind. This one has the signatures and docstrings of what it is made from, so
 that type checkers and editors know it, and nothing happens when it is imported.
@@ -13,27 +13,31 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 
 from peft_studio.jobs import Jobs
 from peft_studio.manager import ConnectorManager
 
-TARGET = Path(__file__).parent / "src/peft_studio/sync.py"
+SOURCES = Path(__file__).parent / "src/peft_studio"
 WIDTH = 120
 
 HEAD = '''"""`SyncConnectorManager`: the manager for scripts and notebooks, where every call waits for its answer.
 
-Made by packages/core/make_sync.py from `ConnectorManager` and `Jobs`; do not edit.
+Made by packages/core/make_sync.py from `ConnectorManager` and `Jobs`, as is `_sync`; do not edit.
 """
 
 from __future__ import annotations
 
 {imports}
 
+__all__ = ["SyncConnectorManager", "SyncJobs"]
 
-class SyncConnectorManager:
+
+class SyncConnectorManager(
+{bases}
+):
     """Finds connectors, holds the connections, and calls the platforms; nothing of it is awaited.
 
     It takes what `ConnectorManager` takes, has its methods, and runs them in an event loop of its own, in a thread: it
@@ -75,50 +79,111 @@ class SyncConnectorManager:
         """{jobs}"""
         return SyncJobs(self._manager.jobs, self._loop)
 
-{manager}
+{methods}'''
 
-class SyncJobs:
+AREA = '''"""Calls of the facade, made by packages/core/make_sync.py from {source}; do not edit."""
+
+from __future__ import annotations
+
+{imports}
+
+
+{classes}'''
+
+CALLS = '''class {name}:
+    """{about}"""
+
+    _manager: ConnectorManager
+    _loop: LoopThread
+
+{methods}'''
+
+JOBS = '''class SyncJobs:
     """The jobs of one manager's ledger; had from `SyncConnectorManager.jobs`."""
 
     def __init__(self, jobs: Jobs, loop: LoopThread) -> None:
         self._jobs = jobs
         self._loop = loop
 
-{calls}'''
+{methods}'''
 
-#: What the text above names and the signatures may not.
-NAMED = {
+#: What the texts above name and the signatures may not.
+_LOOP = {"TYPE_CHECKING": "typing", "LoopThread": "peft_studio._loop_thread"}
+_HEAD = {
     "TYPE_CHECKING": "typing",
     "Self": "typing",
     "deque": "collections",
     "ConnectorRegistry": "peft_studio.registry",
-    "Jobs": "peft_studio.jobs",
-    "LoopThread": "peft_studio._loop_thread",
     "Outcome": "peft_studio.hooks",
 }
 
+Functions = list[FunctionType]
 
-def page() -> str:
-    """The whole module."""
+
+def pages() -> dict[Path, str]:
+    """Every module of the facade: one for each module of the calls, one for the jobs, one that holds them together."""
+    areas: dict[str, dict[type, Functions]] = {}
+    for owner, functions in _public(ConnectorManager).items():
+        if owner is not ConnectorManager:
+            area = areas.setdefault(owner.__module__, {})
+            areas[owner.__module__] = {owner: functions, **area}  # as in the source
+    named = {module: _place("_sync", module.rpartition(".")[2]) for module in areas}
+    return {
+        _place("sync"): _head(areas),
+        _place("_sync", "__init__"): '"""The calls of `SyncConnectorManager`, by area."""\n',
+        _place("_sync", "jobs"): _jobs(),
+        **{named[module]: _area(module, owners) for module, owners in areas.items()},
+    }
+
+
+def _place(*parts: str) -> Path:
+    return SOURCES.joinpath(*parts).with_suffix(".py")
+
+
+def _head(areas: Mapping[str, Mapping[type, Functions]]) -> str:
     made_like = vars(ConnectorManager)["__init__"]
-    given = ", ".join(f"{name}={name}" if by_name else name for name, by_name in _arguments(made_like))
-    calls = {kind: list(_public(kind)) for kind in (ConnectorManager, Jobs)}
+    own = _public(ConnectorManager)[ConnectorManager]
+    bases = {f"Sync{owner.__name__}": module for module, owners in areas.items() for owner in owners}
+    inherited = {name: f"peft_studio._sync.{module.rpartition('.')[2]}" for name, module in bases.items()}
     return HEAD.format(
-        imports=_imports([made_like, *calls[ConnectorManager], *calls[Jobs]]),
+        imports=_imports([made_like, *own], _HEAD, {**inherited, "SyncJobs": "peft_studio._sync.jobs"}),
+        bases="\n".join(f"    {name}," for name in bases),
         init=_signature(made_like),
-        arguments=given,
+        arguments=", ".join(f"{name}={name}" if by_name else name for name, by_name in _arguments(made_like)),
         jobs=inspect.getdoc(ConnectorManager.jobs),
-        manager="\n".join(_method(function, "_manager") for function in calls[ConnectorManager]),
-        calls="\n".join(_method(function, "_jobs") for function in calls[Jobs]),
+        methods="\n".join(_method(function, "_manager") for function in own),
     )
 
 
-def _public(kind: type) -> Iterator[FunctionType]:
-    """Public methods in the order of the sources, those of the base classes first."""
-    for name in dict.fromkeys(name for base in reversed(kind.__mro__) for name in vars(base)):
-        member = getattr(kind, name)
-        if isinstance(member, FunctionType) and not name.startswith("_"):
-            yield member
+def _area(module: str, owners: Mapping[type, Functions]) -> str:
+    functions = [function for found in owners.values() for function in found]
+    classes = [
+        CALLS.format(
+            name=f"Sync{owner.__name__}",
+            about=_docstring(owner, 4),
+            methods="\n".join(_method(function, "_manager") for function in found),
+        )
+        for owner, found in owners.items()
+    ]
+    imports = _imports(functions, {**_LOOP, "ConnectorManager": "peft_studio.manager"})
+    return AREA.format(source=module, imports=imports, classes="\n\n".join(classes))
+
+
+def _jobs() -> str:
+    functions = _public(Jobs)[Jobs]
+    methods = "\n".join(_method(function, "_jobs") for function in functions)
+    imports = _imports(functions, {**_LOOP, "Jobs": Jobs.__module__})
+    return AREA.format(source=Jobs.__module__, imports=imports, classes=JOBS.format(methods=methods))
+
+
+def _public(kind: type) -> dict[type, Functions]:
+    """Public methods by the class that they are written in, in the order of the sources, base classes first."""
+    found: dict[type, Functions] = {}
+    for base in reversed(kind.__mro__):
+        for name, member in vars(base).items():
+            if isinstance(member, FunctionType) and not name.startswith("_") and getattr(kind, name) is member:
+                found.setdefault(base, []).append(member)
+    return found
 
 
 def _method(function: FunctionType, inner: str) -> str:
@@ -130,7 +195,7 @@ def _method(function: FunctionType, inner: str) -> str:
         call = f"self._loop.run({call})"
     signature = _signature(function)
     answer = "" if signature.endswith("-> None:") else "return "
-    return f'{signature}\n        """{_docstring(function)}"""\n        {answer}{call}\n'
+    return f'{signature}\n        """{_docstring(function, 8)}"""\n        {answer}{call}\n'
 
 
 def _signature(function: FunctionType) -> str:
@@ -143,12 +208,12 @@ def _signature(function: FunctionType) -> str:
     return text if ",)" in joined or len(joined) > WIDTH else f"    {joined.strip()}"
 
 
-def _docstring(function: FunctionType) -> str:
+def _docstring(member: FunctionType | type, margin: int) -> str:
     """Indented as in a class; the closing quotes of a long one stand alone."""
-    text = inspect.getdoc(function)
-    assert text, f"{function.__qualname__} has no docstring"
-    lines = textwrap.indent(text, " " * 8).lstrip()
-    return f"{lines}\n        " if "\n" in lines else lines
+    text = inspect.getdoc(member)
+    assert text, f"{member.__qualname__} has no docstring"
+    lines = textwrap.indent(text, " " * margin).lstrip()
+    return f"{lines}\n{' ' * margin}" if "\n" in lines else lines
 
 
 def _arguments(function: FunctionType) -> Iterator[tuple[str, bool]]:
@@ -158,20 +223,26 @@ def _arguments(function: FunctionType) -> Iterator[tuple[str, bool]]:
         yield f"**{parameter.name}" if is_open else parameter.name, parameter.kind is parameter.KEYWORD_ONLY
 
 
-def _imports(functions: list[FunctionType]) -> str:
-    """The standard library's names at once; ours for type checkers alone, so that importing the facade is cheap."""
+def _imports(functions: Functions, named: Mapping[str, str], needed: Mapping[str, str] | None = None) -> str:
+    """The standard library's names and those of `needed` at once; ours for type checkers alone, which costs nothing."""
     signatures = " ".join(_signature(function) for function in functions)
-    used = {*re.findall(r"\b[A-Z]\w*", signatures), *NAMED}
-    known = dict(NAMED)
+    known = dict(named)
     for file in {inspect.getfile(function) for function in functions}:
         known |= _imported(Path(file))
-    modules: dict[str, list[str]] = {}
-    for name in sorted(used & known.keys(), key=lambda name: (not name.isupper(), not name[0].isupper(), name)):
-        modules.setdefault(known[name], []).append(name)
-    lines = [(module, f"from {module} import {', '.join(names)}") for module, names in sorted(modules.items())]
+    used = {*re.findall(r"\b[A-Z]\w*", signatures), *named}
+    lines = _lines({name: known[name] for name in used & known.keys()})
     theirs = [line for module, line in lines if not module.startswith("peft_studio")]
+    at_once = [_wrapped(line) for _, line in _lines(needed or {})]
     ours = [_wrapped(f"    {line}") for module, line in lines if module.startswith("peft_studio")]
-    return "\n".join([*theirs, "", "if TYPE_CHECKING:", *ours])
+    return "\n".join([*theirs, *(["", *at_once] if at_once else []), "", "if TYPE_CHECKING:", *ours])
+
+
+def _lines(homes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each module with the import of the names that are at home there, in the order of the linter."""
+    modules: dict[str, list[str]] = {}
+    for name in sorted(homes, key=lambda name: (not name.isupper(), not name[0].isupper(), name)):
+        modules.setdefault(homes[name], []).append(name)
+    return [(module, f"from {module} import {', '.join(names)}") for module, names in sorted(modules.items())]
 
 
 def _wrapped(line: str) -> str:
@@ -179,7 +250,8 @@ def _wrapped(line: str) -> str:
     if len(line) <= WIDTH:
         return line
     start, _, names = line.partition(" import ")
-    return "\n".join([f"{start} import (", *(f"        {name}," for name in names.split(", ")), "    )"])
+    margin = " " * (len(line) - len(line.lstrip()))
+    return "\n".join([f"{start} import (", *(f"{margin}    {name}," for name in names.split(", ")), f"{margin})"])
 
 
 def _imported(file: Path) -> dict[str, str]:
@@ -192,11 +264,13 @@ def _imported(file: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the module; with --check, only compare."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(page(), encoding="utf-8")
-    elif TARGET.read_text(encoding="utf-8") != page():
-        sys.exit(f"{TARGET} is not what {Path(__file__).name} writes: run it")
+    """Write the modules; with --check, only compare."""
+    for path, text in pages().items():
+        if "--check" not in sys.argv[1:]:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is not what {Path(__file__).name} writes: run it")
 
 
 if __name__ == "__main__":

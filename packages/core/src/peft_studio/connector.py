@@ -23,6 +23,7 @@ from peft_studio.models import (
     PricingInfo,
     Rental,
     Resource,
+    Run,
     RunBatch,
 )
 from peft_studio.training_config import TrainingConfig
@@ -180,6 +181,25 @@ class PlatformConnector(ABC):
         the tracker, that the job be stopped. Raises `JobNotFound`.
         """
         self._refuse("tracking", "record pieces of runs")
+
+    async def list_runs(
+        self,
+        project: str | None = None,
+        *,
+        status: JobStatus | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """Runs, newest first, whoever wrote them: those of a project or of all, every page of them.
+
+        `status` and `search` (a text in the name or id, in small or capital letters) leave out the others, `limit` all
+        but the newest of those. Optional.
+        """
+        self._refuse("tracking", "list runs")
+
+    async def get_run(self, run_id: str) -> Run:
+        """One run, with its config and summary. Raises `JobNotFound`. Optional."""
+        self._refuse("tracking", "describe runs")
 
     # Inference.
 

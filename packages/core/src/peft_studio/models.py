@@ -148,6 +148,30 @@ class JobEvent:
 
 
 @frozen(kw_only=True)
+class Run:
+    """A run at a tracker."""
+
+    #: What every call about the run takes.
+    id: str
+    #: What people call it.
+    name: str
+    project: str | None = None
+    #: None when the tracker has another word for it.
+    status: JobStatus | None = None
+    #: When it began; a time without a zone is UTC.
+    created: datetime | None = field(default=None, converter=_utc_time)
+    #: From its beginning to its end, or to what was heard of it last, seconds.
+    duration: float | None = None
+    #: Its page.
+    url: str | None = None
+    #: What it was started with; a list may leave it out.
+    config: Mapping[str, Any] | None = None
+    #: The last value of each metric, and what else the run says of itself; a list may leave it out.
+    summary: Mapping[str, Any] | None = None
+    tags: tuple[str, ...] = field(default=(), converter=_tuple_of_texts)
+
+
+@frozen(kw_only=True)
 class RunRow:
     """What was measured at one step of a run."""
 

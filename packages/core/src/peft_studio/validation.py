@@ -210,7 +210,7 @@ def _bound_signature(candidate: type, name: str, method: Any) -> inspect.Signatu
 def _documented(name: str) -> list[str]:
     """Names of the arguments in the documented signature, without self and open-ended ones."""
     parameters = list(inspect.signature(getattr(PlatformConnector, name)).parameters.values())[1:]
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def _expected(name: str) -> str:

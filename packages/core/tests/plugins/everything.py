@@ -15,6 +15,7 @@ from peft_studio import (
     PricingInfo,
     Rental,
     Resource,
+    Run,
     RunBatch,
     RunLine,
     TrainingConfig,
@@ -26,6 +27,7 @@ MODEL = ModelInfo(id="m-1", name="First")
 DEPLOYMENT = Deployment(id="d-1", status="running", url="https://d-1.example", model_id="m-1")
 METRICS = {"requests": 3}
 BATCH = RunBatch(lines=(RunLine(time=datetime(2026, 1, 2, tzinfo=UTC), text="hello"),))
+RUN = Run(id="run-1", name="First", status=JobStatus.RUNNING)
 RENTAL = Rental(id="pod-1", name="One", kind="machine", status="UP")
 
 #: Every call of the manager about a connector's capabilities: its arguments, and what `Everything` answers.
@@ -52,6 +54,8 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "log_text": ({"run_id": "run-1", "text": "hello"}, None),
     "finish_run": ({"run_id": "run-1", "status": JobStatus.COMPLETED}, None),
     "log_batch": ({"run_id": "run-1", "batch": BATCH}, True),
+    "list_runs": ({"project": "lora", "status": JobStatus.FAILED, "search": "first", "limit": 5}, [RUN]),
+    "get_run": ({"run_id": "run-1"}, RUN),
     "deploy_model": ({"model_id": "m-1", "gpu": "A10G"}, "d-1"),
     "get_endpoint_url": ({"deployment_id": "d-1"}, "https://d-1.example"),
     "invoke_endpoint": ({"deployment_id": "d-1", "payload": {"prompt": "hi"}}, {"text": "hello"}),

@@ -50,7 +50,8 @@ def test_the_facade_is_what_the_generator_writes() -> None:
 
 def test_a_facade_that_differs_is_told(tmp_path: Path) -> None:
     """The check above can fail."""
-    for path in (CORE / "make_sync.py", CORE / "src/peft_studio/sync.py"):
+    package = CORE / "src/peft_studio"
+    for path in (CORE / "make_sync.py", package / "sync.py", *(package / "_sync").glob("*.py")):
         copy = tmp_path / path.relative_to(CORE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text().replace('"""Models that match."""', '"""Others."""'))

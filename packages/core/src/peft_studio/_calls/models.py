@@ -8,7 +8,7 @@ from typing import Any
 
 from peft_studio._calls.connections import Connections
 from peft_studio.errors import UnsupportedCapability
-from peft_studio.models import Deployment, JobStatus, ModelInfo, RunBatch
+from peft_studio.models import Deployment, JobStatus, ModelInfo, Run, RunBatch
 
 
 class RegistryCalls(Connections):
@@ -66,6 +66,27 @@ class TrackingCalls(Connections):
         if batch.status is not None and batch.status.is_terminal:
             await self.finish_run(name, run_id, batch.status)
         return False
+
+    async def list_runs(
+        self,
+        name: str,
+        project: str | None = None,
+        *,
+        status: JobStatus | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """Runs of a project or of all, newest first: those with that status, those whose name or id has that text.
+
+        Raises `UnsupportedCapability` for a tracker that lists none.
+        """
+        wanted = {"project": project, "status": status, "search": search, "limit": limit}
+        return await self._session(name).ask_list("list_runs", Run, **wanted)
+
+    async def get_run(self, name: str, run_id: str) -> Run:
+        """One run, with its config and summary. Raises `JobNotFound`; `get_metrics` has its rows."""
+        answer: Run = await self._session(name).ask("get_run", Run, run_id=run_id)
+        return answer
 
     async def _known_steps(self, name: str, run_id: str) -> set[Any]:
         """Steps that the tracker reads back; none where it cannot: a row twice is better than none."""

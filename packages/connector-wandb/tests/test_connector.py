@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,42 +203,6 @@ def test_stop_button_is_heard(sandbox: WandbSandbox) -> None:
     heard.append(use(sandbox, lambda connector: connector.log_batch(run, batch(0, 1))))
     heard.append(use(sandbox, lambda connector: connector.is_stop_requested(run)))
     assert [False, True, True] == heard
-
-
-def test_history_with_gaps_is_read_whole(sandbox: WandbSandbox) -> None:
-    """Steps may be far apart: an empty page is not the end."""
-    steps = [0, 1, 999, 1000, 5500]
-
-    async def work(connector: WandbConnector) -> list[Any]:
-        run = await connector.start_run({"run_id": "job-1"})
-        rows = tuple(RunRow(step=step, time=NOON, metrics={"loss": math.nan}) for step in steps)
-        await connector.log_batch(run, RunBatch(rows=rows))
-        return await connector.get_metrics(run)
-
-    rows = use(sandbox, work)
-    assert (steps, True) == ([row["step"] for row in rows], all(math.isnan(row["loss"]) for row in rows))
-
-
-def test_runs_are_listed_and_searched(sandbox: WandbSandbox) -> None:
-    """All runs of a project, page by page, or those that a filter lets through."""
-
-    async def work(connector: WandbConnector) -> tuple[int, list[str], list[str]]:
-        for number in range(60):
-            await connector.start_run({"run_id": f"job-{number}", "rank": number})
-        every = [run async for run in connector.list_runs()]
-        found = [run["name"] async for run in connector.list_runs(filters={"config.rank": {"$gte": 58}})]
-        return len(every), sorted(found), [project["name"] async for project in connector.list_projects()]
-
-    assert (60, ["job-58", "job-59"], ["peft-studio"]) == use(sandbox, work)
-
-
-def test_runs_of_no_project_are_none(sandbox: WandbSandbox) -> None:
-    """A project that does not exist has no runs."""
-
-    async def work(connector: WandbConnector) -> list[Any]:
-        return [run async for run in connector.list_runs("nothing")]
-
-    assert [] == use(sandbox, work)
 
 
 @pytest.fixture

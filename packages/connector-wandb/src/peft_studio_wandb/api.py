@@ -84,16 +84,18 @@ class WandbApi:
         return list(rows or ())
 
     async def runs(
-        self, entity: str, project: str, filters: str | None, order: str
+        self, entity: str, project: str, filters: str | None, limit: int | None = None
     ) -> AsyncGenerator[Mapping[str, Any]]:
-        """Runs of a project; none when there is no such project."""
-        place = {"entity": entity, "project": project, "filters": filters, "order": order}
+        """Runs of a project, newest first. Raises `PlatformError` when there is no such project."""
+        place = {"entity": entity, "project": project, "filters": filters, "order": "-created_at"}
 
         def page(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-            found: Mapping[str, Any] | None = (data.get("project") or {}).get("runs")
+            if data.get("project") is None:
+                raise PlatformError(f"W&B has no project {entity}/{project}", why="or this key may not see it")
+            found: Mapping[str, Any] | None = data["project"].get("runs")
             return found
 
-        async for edge in self._edges(documents.RUNS, page, place):
+        async for edge in self._edges(documents.RUNS, page, place, size=min(limit or _PAGE, _PAGE)):
             yield edge["node"]
 
     async def projects(self, entity: str | None) -> AsyncGenerator[Mapping[str, Any]]:
@@ -138,11 +140,13 @@ class WandbApi:
         document: str,
         page: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
         variables: Mapping[str, Any],
+        *,
+        size: int = _PAGE,
     ) -> AsyncGenerator[Mapping[str, Any]]:
         """All edges of a list, page by page: the next one is after `endCursor`, or after the last edge's cursor."""
         after = None
         while True:
-            answer = page(await self.ask(document, **variables, first=_PAGE, after=after)) or {}
+            answer = page(await self.ask(document, **variables, first=size, after=after)) or {}
             edges = answer.get("edges") or ()
             for edge in edges:
                 yield edge

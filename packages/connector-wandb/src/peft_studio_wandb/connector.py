@@ -9,6 +9,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -17,8 +18,11 @@ from peft_studio import (
     ConnectionFailed,
     InvalidConfig,
     InvalidCredentials,
+    JobNotFound,
     JobStatus,
     Observed,
+    PlatformError,
+    Run,
     RunBatch,
     TrackingConnector,
 )
@@ -28,6 +32,7 @@ from peft_studio_wandb.artifacts import Download, Upload, files_in
 from peft_studio_wandb.batches import ending, send_batch
 from peft_studio_wandb.journal import Journal, Lines, as_line
 from peft_studio_wandb.paths import ArtifactPath, RunPath, collection_name, require_run_name
+from peft_studio_wandb.reading import filters_for, run_of, status_of
 from peft_studio_wandb.run_stream import SUMMARY, RunStream, at
 from peft_studio_wandb.settings import Settings, require_project
 
@@ -35,6 +40,10 @@ from peft_studio_wandb.settings import Settings, require_project
 _OWN: Final = ("run_id", "display_name", "group", "job_type", "notes", "tags")
 #: Steps of one page of a history, as W&B's own client asks for them.
 _PAGE: Final = 1000
+#: Where there are few rows: so many steps at most.
+_WIDEST: Final = 64 * _PAGE
+#: Projects that are asked for their runs at the same time.
+_AT_ONCE: Final = 4
 #: W&B's SDK takes a run for one that can be resumed when its config holds this.
 _RESUMABLE: Final[Mapping[str, Any]] = {"value": {"t": {}, "m": []}}
 
@@ -165,22 +174,60 @@ class WandbConnector(TrackingConnector):
         return (await self._api.run(run)).get("stopped") is True
 
     async def get_metrics(self, job_id: str) -> list[Mapping[str, Any]]:
-        """Every row with its step, in the order of steps. W&B needs some seconds to show what was just written."""
+        """Every row with its step, in the order of steps. W&B needs some seconds to show what was just written.
+
+        Raises `PlatformError` when W&B has rows and hands out none.
+        """
         run = self._path(job_id)
-        keys = (await self._api.run(run)).get("historyKeys") or {}
-        last = keys.get("lastStep", -1)
-        texts: list[str] = []
-        for first in range(0, last + 1, _PAGE):
-            texts += await self._api.rows(run, first, first + _PAGE)
+        known = await self._api.run(run)
+        texts = await self._rows(run, (known.get("historyKeys") or {}).get("lastStep", -1))
+        if not texts and known.get("historyLineCount"):
+            why = "it may have exported them to parquet files, which this version does not read"
+            raise PlatformError(f"W&B has {known['historyLineCount']} rows of {run} and hands out none", why=why)
         return [_row(json.loads(text)) for text in texts]
 
+    async def _rows(self, run: RunPath, last: int) -> list[str]:
+        """All rows up to that step, window by window: a wide one where there are few, and never a sample."""
+        texts: list[str] = []
+        first, width = 0, _PAGE
+        while first <= last:
+            page = await self._api.rows(run, first, first + width)
+            texts += page
+            first += width
+            width = min(2 * width, _WIDEST) if 2 * len(page) < _PAGE else _PAGE
+        return texts
+
     async def list_runs(
-        self, project: str | None = None, filters: Mapping[str, Any] | None = None, order: str = "-created_at"
-    ) -> AsyncGenerator[Mapping[str, Any]]:
-        """Runs of a project as W&B tells them, the newest first; `filters` are written as MongoDB writes them."""
-        wanted = None if filters is None else json.dumps(filters)
-        async for run in self._api.runs(self._entity, project or self._settings.project, wanted, order):
-            yield run
+        self,
+        project: str | None = None,
+        *,
+        status: JobStatus | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> list[Run]:
+        """Runs of a project (`name` or `entity/name`), or of all projects of the entity.
+
+        `filters` are more conditions, as MongoDB writes them. Raises `PlatformError` for an unknown project.
+        """
+        wanted = filters_for(status, search, filters)
+        places = await self._places() if project is None else [self._place(project)]
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def runs_of(place: tuple[str, str]) -> list[Run]:
+            async with at_once:
+                return await self._runs_of(place, wanted, status, limit)
+
+        found = [run for runs in await asyncio.gather(*map(runs_of, places)) for run in runs]
+        found.sort(key=lambda run: 0.0 if run.created is None else run.created.timestamp(), reverse=True)
+        return found[:limit]
+
+    async def get_run(self, run_id: str) -> Run:
+        try:
+            run = self._path(run_id)
+        except InvalidConfig as error:
+            raise JobNotFound(f"W&B has no run {run_id}", why=error.what) from None
+        return run_of(await self._api.run(run), run, self._settings.page)
 
     async def list_projects(self) -> AsyncGenerator[Mapping[str, Any]]:
         """Projects of the entity as W&B tells them."""
@@ -249,6 +296,28 @@ class WandbConnector(TrackingConnector):
         if len(parts) == 3 and all(parts):
             return RunPath(*parts)
         return RunPath(self._entity, self._settings.project, require_run_name(id))
+
+    async def _places(self) -> list[tuple[str, str]]:
+        """Every project of the entity."""
+        projects = [project async for project in self._api.projects(self._entity or None)]
+        return [(project["entityName"], project["name"]) for project in projects]
+
+    def _place(self, project: str) -> tuple[str, str]:
+        entity, _, name = project.rpartition("/")
+        return entity or self._entity, name
+
+    async def _runs_of(
+        self, place: tuple[str, str], filters: str | None, status: JobStatus | None, limit: int | None
+    ) -> list[Run]:
+        """The newest runs of one project that have the status."""
+        found: list[Run] = []
+        async with aclosing(self._api.runs(*place, filters, limit)) as runs:
+            async for told in runs:
+                if status is None or status_of(told) is status:
+                    found.append(run_of(told, RunPath(*place, told["name"]), self._settings.page))
+                if len(found) == limit:
+                    break
+        return found
 
     async def _stream(self, id: str) -> RunStream:
         """The stream of a run. One that is not from this process goes on where W&B says that it ends."""

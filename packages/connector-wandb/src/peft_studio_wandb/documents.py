@@ -51,7 +51,7 @@ query Runs(
     runs(filters: $filters, order: $order, first: $first, after: $after) {
       edges {
         cursor
-        node { id name displayName state stopped tags group jobType createdAt heartbeatAt config summaryMetrics }
+        node { name displayName state tags createdAt heartbeatAt summaryMetrics }
       }
       pageInfo { hasNextPage }
     }

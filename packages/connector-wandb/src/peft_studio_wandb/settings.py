@@ -23,6 +23,11 @@ class Settings:
     project: str = PROJECT
     base_url: str = BASE_URL
 
+    @property
+    def page(self) -> str:
+        """Where people look at runs: W&B's own service has another address for that."""
+        return "https://wandb.ai" if self.base_url == BASE_URL else self.base_url.rstrip("/")
+
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Self:
         """From what `connect` was given; an empty text is as good as none. Raises `InvalidConfig`."""

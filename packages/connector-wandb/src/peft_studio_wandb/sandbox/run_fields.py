@@ -23,6 +23,8 @@ class RunFields:
         self._storage = storage
         #: How far the counts of lines are behind, seconds of the clock.
         self.lag = 0.0
+        #: Rows are counted and not handed out any more.
+        self.hides_history = False
         self.artifacts_of: Callable[[WandbRun], tuple[Any, Any]] = lambda _run: (None, None)
         self.project_more: Callable[[Project], dict[str, Any]] = lambda _project: {}
 
@@ -84,7 +86,7 @@ class RunFields:
             "eventsTail": lambda _info: json.dumps(run.events.texts[-1:]),
             "systemMetrics": lambda _info: (run.events.texts or ["{}"])[-1],
             "historyKeys": lambda _info: keys_of(_rows(run)),
-            "history": lambda _info, **asked: _history(run, **asked),
+            "history": lambda _info, **asked: [] if self.hides_history else _history(run, **asked),
             "events": lambda _info, samples=500: sample(run.events.texts, samples),
             "sampledHistory": lambda _info, specs: [sampled_keys(_rows(run), spec) for spec in specs],
             "parquetHistory": lambda _info, liveKeys: _live(run, liveKeys),  # noqa: N803 -- its name

@@ -83,6 +83,7 @@ class WandbSandbox(HttpSandbox):
         self.storage.clear()
         self.features.clear()
         self.run_fields.lag = 0.0
+        self.run_fields.hides_history = False
         self.stores_at_own_address = self.is_polite_to_strangers = False
         self.key = _new_key()
 

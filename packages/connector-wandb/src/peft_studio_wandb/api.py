@@ -91,7 +91,8 @@ class WandbApi:
 
         def page(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
             if data.get("project") is None:
-                raise PlatformError(f"W&B has no project {entity}/{project}", why="or this key may not see it")
+                what = f"W&B has no project {entity}/{project} that this key may see"
+                raise PlatformError(what, remedy="leave out the project to list the runs of all")
             found: Mapping[str, Any] | None = data["project"].get("runs")
             return found
 

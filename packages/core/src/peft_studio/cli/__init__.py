@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run", "Fine-tune an adapter as a config file says."),
     "jobs": ("jobs", "List, follow, stop and resume jobs; bring adapters home."),
+    "runs": ("runs", "List, show and compare the runs that a tracker has."),
     "queue": ("queue", "Show, carry out and drop what waits for a platform."),
     "push": ("push", "Publish an adapter, or a job's, in a registry."),
     "pull": ("push", "Bring a model or adapter home from a registry."),

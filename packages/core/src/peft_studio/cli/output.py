@@ -12,6 +12,16 @@ from typing import Any
 
 import click
 
+from peft_studio.models import JobStatus
+
+_COLOURS = {
+    JobStatus.RUNNING: "cyan",
+    JobStatus.COMPLETED: "green",
+    JobStatus.FAILED: "red",
+    JobStatus.PAUSED: "yellow",
+    JobStatus.CANCELLED: "yellow",
+}
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -38,6 +48,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def stamp(time: datetime) -> str:
     """ISO 8601 in UTC, to the second."""
     return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def coloured(status: JobStatus | None) -> str:
+    """A status for people; unknown is a dash."""
+    return "-" if status is None else click.style(status.value, fg=_COLOURS.get(status))
 
 
 def ago(time: datetime) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peft_studio.cli.desk import Desk
     from peft_studio.ledger import JobRecord
     from peft_studio.manager import ConnectorManager
+    from peft_studio.registry import ConnectorRegistry
 
 
 def tracked_by(config: TrainingConfig, names: tuple[str, ...]) -> TrainingConfig:
@@ -26,11 +27,16 @@ def tracked_by(config: TrainingConfig, names: tuple[str, ...]) -> TrainingConfig
 
     registry = ConnectorRegistry()
     for name in trackers:
-        manifest = registry.describe(name).manifest
-        if manifest is not None and not manifest.features.tracking:
-            remedy = "list those that do: peft-studio connectors list --feature tracking"
-            raise InvalidConfig(f"{name} does not record runs", remedy=remedy)
+        require_tracker(registry, name)
     return attrs.evolve(config, experiment_tracker=trackers)
+
+
+def require_tracker(registry: ConnectorRegistry, name: str) -> None:
+    """Raises `InvalidConfig` for a connector that records no runs, and `ConnectorNotFound`; imports no connector."""
+    manifest = registry.describe(name).manifest
+    if manifest is not None and not manifest.features.tracking:
+        remedy = "list those that do: peft-studio connectors list --feature tracking"
+        raise InvalidConfig(f"{name} does not record runs", remedy=remedy)
 
 
 def accompanied(desk: Desk, manager: ConnectorManager, job: JobRecord) -> AbstractAsyncContextManager[None]:

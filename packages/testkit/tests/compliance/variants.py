@@ -19,7 +19,7 @@ _EVENTS = (
     "                yield read(LogLine, event.data).message\n"
     '        raise ConnectionFailed(f"the log of job {job_id} ended before the job did")\n'
 )
-_HOME = "        return await _bring_home(files, destination, partial(self._api.download_job_file, job_id))\n"
+_HOME = "        return await bring_home(files, destination, partial(self._api.download_job_file, job_id))\n"
 _ROUTE = '            Route("/v1/jobs/{id}/files/{name:path}", self.job_file),\n'
 _HANDLER = "    async def job_file(self, request: Request) -> Response:\n"
 
@@ -118,6 +118,7 @@ VARIANTS = {
             _HOME,
             body(
                 "import tarfile, tempfile",
+                "from peft_studio.artifacts import put_in_place, require_empty",
                 "require_empty(destination)",
                 'archive = destination.with_name(f".{destination.name}.tar")',
                 "await self._api.download_archive(job_id, archive)",

@@ -69,7 +69,16 @@ def test_wheel_has_everything(project, build_wheel):
     with zipfile.ZipFile(build_wheel(project)) as archive:
         names = {name.removeprefix("peft_studio_acme/") for name in archive.namelist()}
 
-    assert {"__init__.py", "api.py", "connector.json", "connector.py", "plugin.py", "py.typed", "sandbox.py"} <= names
+    assert {
+        "__init__.py",
+        "api.py",
+        "connector.json",
+        "connector.py",
+        "files.py",
+        "plugin.py",
+        "py.typed",
+        "sandbox.py",
+    } <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -21,7 +21,8 @@ SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(F
 FILES = {
     ".github/workflows/ci.yml", ".github/workflows/release.yml", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md",
     "pyproject.toml", "src/peft_studio_acme/__init__.py", "src/peft_studio_acme/api.py",
-    "src/peft_studio_acme/connector.json", "src/peft_studio_acme/connector.py", "src/peft_studio_acme/plugin.py",
+    "src/peft_studio_acme/connector.json", "src/peft_studio_acme/connector.py", "src/peft_studio_acme/files.py",
+    "src/peft_studio_acme/plugin.py",
     "src/peft_studio_acme/py.typed", "src/peft_studio_acme/sandbox.py", "tests/test_acme.py",
 }  # fmt: skip
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -26,10 +25,10 @@ from peft_studio import (
     TrainingConnector,
     Transport,
 )
-from peft_studio.artifacts import MANIFEST_NAME, Manifest, ManifestEntry, put_in_place, require_empty
 
 from peft_studio_acme import __version__
-from peft_studio_acme.api import AcmeApi, File, Job, JobRequest, Machine
+from peft_studio_acme.api import AcmeApi, Job, JobRequest, Machine
+from peft_studio_acme.files import bring_home, described
 
 BASE_URL: Final = "https://api.acme.example"
 
@@ -114,7 +113,7 @@ class AcmeConnector(TrainingConnector):
         """Upload the data, then create the job under `config.tag`, once: `find_job` tells what a lost answer was."""
         self.validate_config(config)
         place = Path(config.dataset_path)
-        dataset = await asyncio.to_thread(_described, place.name, place)
+        dataset = await asyncio.to_thread(described, place.name, place)
         await self._api.upload(dataset, place)
         return (await self._api.create_job(JobRequest.for_training(config, dataset))).id
 
@@ -143,7 +142,7 @@ class AcmeConnector(TrainingConnector):
         files = await self._api.job_files(job_id)
         if not files:
             raise ArtifactNotFound(f"job {job_id} has no adapter", why="it has not finished, or did not succeed")
-        return await _bring_home(files, destination, partial(self._api.download_job_file, job_id))
+        return await bring_home(files, destination, partial(self._api.download_job_file, job_id))
 
     async def list_resources(self) -> list[Resource]:
         return [_resource(machine) for machine in await self._api.machines()]
@@ -221,25 +220,3 @@ def _resource(machine: Machine) -> Resource:
         available=machine.available,
         region=machine.region,
     )
-
-
-def _described(name: str, place: Path) -> File:
-    with place.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return File(name=name, size=place.stat().st_size, sha256=digest)
-
-
-async def _bring_home(
-    files: Sequence[File], destination: Path, download: Callable[[File, Path], Awaitable[None]]
-) -> Path:
-    """Download to a hidden neighbour, where another attempt goes on; it becomes `destination` when it is whole."""
-    require_empty(destination)
-    files = sorted((file for file in files if file.name != MANIFEST_NAME), key=lambda file: file.name)
-    manifest = Manifest(tuple(ManifestEntry(file.name, file.size, file.sha256) for file in files))
-    arriving = destination.with_name(f".{destination.name}-{manifest.sha256[:12]}")
-    for file in files:
-        if not (arriving / file.name).exists():
-            await download(file, arriving / file.name)
-    (arriving / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
-    put_in_place(arriving, destination)
-    return destination

@@ -60,7 +60,7 @@ def plot_comparison(metrics: Mapping[str, Mapping[str, Curve]], path: Path, *, b
                 linewidth=1.8, marker="o" if len(points) == 1 else "",
             )  # fmt: skip
         axes.set(xlabel="share of the run, %" if by_share else "step", ylabel=metric)
-        _finish(axes, metric)
+        _finish(axes, "")
     _save(figure, path)
 
 

@@ -34,6 +34,7 @@ GROUPS: Final = (
     "artifacts",
     "registry",
     "tracking",
+    "runs",
     "inference",
 )
 

@@ -76,7 +76,8 @@ def _files(names: Names, features: tuple[str, ...]) -> Iterator[tuple[str, str]]
         source = template.relative_to(TEMPLATE).as_posix()
         path = source.removesuffix(_SUFFIX).replace("PACKAGE", names.package).replace("NAME", names.module)
         text = engine.get_template(source).render(values)
-        yield path, tidy_imports(text) if path.endswith(".py") else text
+        if text.strip() or path.endswith("py.typed"):  # a file that no chosen feature needs is empty
+            yield path, tidy_imports(text) if path.endswith(".py") else text
 
 
 def _listed(features: tuple[str, ...]) -> str:

@@ -32,6 +32,7 @@ GROUPS = (
     "artifacts",
     "registry",
     "tracking",
+    "runs",
     "inference",
 )
 

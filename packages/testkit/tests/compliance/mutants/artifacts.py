@@ -6,7 +6,7 @@ from mutants import body, edit, mutant, tried
 from mutants.logs import _OWN_TRANSPORT
 
 _FILES = "        files = await self._api.job_files(job_id)\n"
-_HOME = "        return await _bring_home(files, destination, partial(self._api.download_job_file, job_id))\n"
+_HOME = "        return await bring_home(files, destination, partial(self._api.download_job_file, job_id))\n"
 _PLACE = '        place = ("v1", "jobs", job_id, "files", *file.name.split("/"))\n'
 _DOWNLOAD = "        await self._transport.download(*place, file=destination, sha256=file.sha256, size=file.size)\n"
 _JOB_FILE = f"{_PLACE}{_DOWNLOAD}"
@@ -32,7 +32,7 @@ MUTANTS = (
             "connector.py",
             _HOME,
             body(
-                "home = await _bring_home(files, destination, partial(self._api.download_job_file, job_id))",
+                "home = await bring_home(files, destination, partial(self._api.download_job_file, job_id))",
                 'destination.with_suffix(".report").write_text("all went well")',
                 "return home",
             ),
@@ -141,7 +141,7 @@ MUTANTS = (
                 '    raise PlatformError("somebody else downloads this")',
                 "lock.parent.mkdir(parents=True, exist_ok=True)",
                 "lock.touch()",
-                "home = await _bring_home(files, destination, partial(self._api.download_job_file, job_id))",
+                "home = await bring_home(files, destination, partial(self._api.download_job_file, job_id))",
                 "lock.unlink()",
                 "return home",
             ),

@@ -24,7 +24,7 @@ FEEDS = (
         f"\n{_SIGNATURE}"
         + body(
             "place = Path(config.dataset_path)",
-            "dataset = await asyncio.to_thread(_described, place.name, place)",
+            "dataset = await asyncio.to_thread(described, place.name, place)",
         )
         + f"{_BRING}{_BEGIN}{_FIND}",
     ),

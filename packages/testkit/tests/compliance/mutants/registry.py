@@ -6,7 +6,7 @@ from mutants import body, edit, mutant, tried
 
 _SEARCH = "        return [_model_info(model) for model in await self._api.models(query)]\n"
 _INFO = "        return _model_info(await self._api.model(model_id))\n"
-_HOME = "        return await _bring_home(files, destination, partial(self._api.download_model_file, model_id))\n"
+_HOME = "        return await bring_home(files, destination, partial(self._api.download_model_file, model_id))\n"
 _PAGES = 'self._transport.pages("v1", "models", query={"search": search})'
 _MODELS = f"        return [read(Model, item) async for item in {_PAGES}]\n"
 _PLACE = '        place = ("v1", "models", model_id, "files", *file.name.split("/"))\n'
@@ -28,18 +28,18 @@ MUTANTS = (
     mutant(
         "upload-is-whole",
         "Folders in the folder are left out.",
-        edit("connector.py", 'source.rglob("*")', 'source.glob("*")'),
+        edit("files.py", 'source.rglob("*")', 'source.glob("*")'),
     ),
     mutant(
         "upload-of-one-file",
         "Only folders can be uploaded.",
-        edit("connector.py", "    if source.is_file():\n        return {source.name: source}\n", ""),
+        edit("files.py", "    if source.is_file():\n        return {source.name: source}\n", ""),
     ),
     mutant(
         "upload-of-nothing",
         "The error does not say what is not there.",
         edit(
-            "connector.py",
+            "files.py",
             'InvalidConfig(f"there is nothing to upload in {source}")',
             'InvalidConfig("there is nothing to upload")',
         ),
@@ -169,7 +169,7 @@ MUTANTS = (
     mutant(
         "upload-memory-is-bounded",
         "Files are read whole for their checksum.",
-        edit("connector.py", 'hashlib.file_digest(content, "sha256")', "hashlib.sha256(content.read())"),
+        edit("files.py", 'hashlib.file_digest(content, "sha256")', "hashlib.sha256(content.read())"),
     ),
     mutant(
         "failed-upload-is-an-error",

@@ -62,6 +62,7 @@ MUTANTS = (
         "run-ends-as-the-job-did",
         "A run that was cancelled has failed.",
         edit("connector.py", 'JobStatus.CANCELLED: "CANCELLED"}', 'JobStatus.CANCELLED: "FAILED"}'),
+        also={"runs-are-listed-by-status": "a run that is told as another one is listed as another one"},
     ),
     mutant(
         "finish-twice",

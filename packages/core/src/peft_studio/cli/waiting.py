@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -12,18 +13,18 @@ import click
 Result = TypeVar("Result")
 
 
-async def waited_for(work: Awaitable[Result], what: str) -> Result:
-    """The result of `work`; from its second second on a terminal shows what it is and how long it has taken."""
+async def waited_for(work: Awaitable[Result], what: str, *, every: float = 1.0) -> Result:
+    """The result of `work`; once a second a terminal shows what it is and how long it has taken."""
     task = asyncio.ensure_future(work)
-    seconds = 0
+    begun, is_shown = time.monotonic(), False
     try:
-        while not (await asyncio.wait({task}, timeout=1.0))[0]:
-            seconds += 1
-            _show(f"{what}… {seconds} s")
+        while not (await asyncio.wait({task}, timeout=every))[0]:
+            is_shown = True
+            _show(f"{what}… {time.monotonic() - begun:.0f} s")
         return task.result()
     finally:
         task.cancel()
-        if seconds:
+        if is_shown:
             _show("")
 
 

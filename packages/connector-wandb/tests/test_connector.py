@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import graphql
 import pytest
 
 from peft_studio import (
@@ -23,7 +22,6 @@ from peft_studio import (
     RunLine,
     RunRow,
 )
-from peft_studio_wandb import documents
 from peft_studio_wandb.connector import WandbConnector
 from peft_studio_wandb.sandbox import WandbSandbox
 
@@ -66,14 +64,6 @@ def sending(run: str, piece: RunBatch) -> Work:
 def bringing(artifact: str, home: Path) -> Work:
     """The work of one download."""
     return lambda connector: connector.download_version(artifact, home)
-
-
-@pytest.mark.parametrize("name", [name for name in vars(documents) if name.isupper()])
-def test_documents_fit_the_schema(name: str) -> None:
-    """Each document that is sent is one that the sandbox's schema has."""
-    from peft_studio_wandb.sandbox.graphql import _schema
-
-    assert [] == graphql.validate(_schema(), graphql.parse(getattr(documents, name)))
 
 
 def test_run_is_the_one_that_its_name_says(sandbox: WandbSandbox) -> None:

@@ -156,9 +156,11 @@ def test_the_public_api_reads_back_what_the_connector_wrote(sandbox, seen, tmp_p
     rows = tuple(RunRow(step=step, time=NOON, metrics={"train/loss": 1 / (step + 1)}) for step in range(0, 2400, 2))
     config = {"run_id": "ours-1", "project_name": "lora", "display_name": "ours", "rank": 16}
 
-    async def write() -> None:
+    async def write() -> list[Any]:
         connector = WandbConnector()
         await connector.connect({**sandbox.credentials(), "entity": "acme"})
+        await connector.start_run({**config, "run_id": "ours-0", "display_name": "before"})
+        sandbox.clock.advance(5)
         run = await connector.start_run(config)
         for first in (0, 500, 500, 1000):
             last = JobStatus.COMPLETED if first == 1000 else None
@@ -167,10 +169,15 @@ def test_the_public_api_reads_back_what_the_connector_wrote(sandbox, seen, tmp_p
                 run, RunBatch(rows=piece, first_row=first, summary={"train/loss": 0.5}, status=last)
             )
         await connector.upload_artifact(str(folder), {"run_id": run})
+        listed = await connector.list_runs("lora")
+        found = await connector.list_runs("lora", status=JobStatus.COMPLETED, search="OUR")
         await connector.disconnect()
+        return [[[run.id, run.name] for run in listed], [run.id for run in found]]
 
-    asyncio.run(write())
+    ours = asyncio.run(write())
+    assert [[["acme/lora/ours-1", "ours"], ["acme/lora/ours-0", "before"]], ["acme/lora/ours-1"]] == ours
     assert {
+        "listed": ours[0], "found": ours[1],
         "rows": [[row.step, row.metrics["train/loss"]] for row in rows], "state": "finished", "name": "ours",
         "config": {"project_name": "lora", "rank": 16}, "summary": {"train/loss": 0.5, "job_status": "completed"},
         "artifact": ["v0", "model", "ours-1"],

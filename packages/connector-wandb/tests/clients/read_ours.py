@@ -6,9 +6,12 @@ from pathlib import Path
 import wandb
 
 run = wandb.Api().run("acme/lora/ours-1")
+meant = {"state": "finished", "displayName": {"$regex": "(?i)OUR"}}
 artifact = wandb.Api().artifact("acme/lora/adapter:latest")
 folder = Path(artifact.download("home"))
 seen = {
+    "listed": [["/".join(each.path), each.name] for each in wandb.Api().runs("acme/lora", order="-created_at")],
+    "found": ["/".join(each.path) for each in wandb.Api().runs("acme/lora", filters=meant)],
     "rows": [(row["_step"], row["train/loss"]) for row in run.scan_history()],
     "state": run.state,
     "config": dict(run.config),

@@ -126,6 +126,8 @@ def test_each_status_is_found(sandbox: WandbSandbox) -> None:
     for status in ("running", "paused", "completed", "failed", "cancelled"):
         assert [status] == listed(sandbox, status=JobStatus(status), limit=1)
     assert [] == listed(sandbox, status=JobStatus.PENDING)
+    last = sandbox.requests[-1].json()["variables"]["filters"]
+    assert {"$and": [{"state": {"$in": ["pending"]}}]} == json.loads(last)
 
 
 def test_filters_go_to_the_server(sandbox: WandbSandbox) -> None:

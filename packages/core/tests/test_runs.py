@@ -137,6 +137,11 @@ def test_run_is_found_by_its_job(ledger: Ledger) -> None:
 def test_jobs_of_other_trackers_are_none_of_ours(ledger: Ledger) -> None:
     """A job that goes elsewhere has no run here."""
     job = record(ledger, "elsewhere")
+
+    async def look(tracked: TrackedRuns) -> Any:
+        return tracked.job(job)
+
+    assert with_runs(ledger, look) is None
     with pytest.raises(JobNotFound, match="acme has no run"):
         find(ledger, job)
 
@@ -176,7 +181,7 @@ def test_rows_that_wait_are_counted(ledger: Ledger) -> None:
     job = record(ledger)
     queue_run(job)
     with Queue() as queue:
-        queue.enqueue(requests.start_run("elsewhere", job, {}))
+        queue.enqueue(requests.start_run("elsewhere", "other", {}))
         queue.enqueue(requests.start_run("acme", "opened", {}))
     assert {job: 11, "opened": 0} == with_runs(ledger, waiting)
 
@@ -212,6 +217,8 @@ def test_best_is_what_is_better() -> None:
     curves = curves_of([*ROWS, {"step": 4, "train/learning_rate": 1.0}])
     best = {name: curve.best for name, curve in curves.items()}
     assert {"train/loss": (2.0, 2), "eval.accuracy": (0.75, 2), "train/learning_rate": None} == best
+    diverged = curves_of([{"step": 1, "loss": math.nan}, {"step": 2, "loss": 1.0}])["loss"]
+    assert ((1.0, 2), [(2.0, 1.0)]) == (diverged.best, diverged.on_grid(1, 2, 1))
     assert [True, True, False, False, None, None] == [
         lower_is_better(name)
         for name in ("val_loss", "eval/perplexity", "rougeL", "rewards/accuracies", "train/epoch", "train/tokens")

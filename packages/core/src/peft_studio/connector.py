@@ -193,12 +193,12 @@ class PlatformConnector(ABC):
         """Runs, newest first, whoever wrote them: those of a project or of all, every page of them.
 
         `status` and `search` (a text in the name or id, in small or capital letters) leave out the others, `limit` all
-        but the newest of those. Optional.
+        but the newest of those.
         """
         self._refuse("tracking", "list runs")
 
     async def get_run(self, run_id: str) -> Run:
-        """One run, with its config and summary. Raises `JobNotFound`. Optional."""
+        """One run, with its config and summary. Raises `JobNotFound`."""
         self._refuse("tracking", "describe runs")
 
     # Inference.

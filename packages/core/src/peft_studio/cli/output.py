@@ -8,19 +8,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from peft_studio.models import JobStatus
+if TYPE_CHECKING:
+    from peft_studio.models import JobStatus
 
-_COLOURS = {
-    JobStatus.RUNNING: "cyan",
-    JobStatus.COMPLETED: "green",
-    JobStatus.FAILED: "red",
-    JobStatus.PAUSED: "yellow",
-    JobStatus.CANCELLED: "yellow",
-}
+#: By the words of `JobStatus`.
+_COLOURS = {"running": "cyan", "completed": "green", "failed": "red", "paused": "yellow", "cancelled": "yellow"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -52,7 +48,7 @@ def stamp(time: datetime) -> str:
 
 def coloured(status: JobStatus | None) -> str:
     """A status for people; unknown is a dash."""
-    return "-" if status is None else click.style(status.value, fg=_COLOURS.get(status))
+    return "-" if status is None else click.style(status.value, fg=_COLOURS.get(status.value))
 
 
 def ago(time: datetime) -> str:

@@ -54,11 +54,9 @@ def plot_comparison(metrics: Mapping[str, Mapping[str, Curve]], path: Path, *, b
         for label, curve in curves.items():
             first, last = (curve.steps[0], curve.steps[-1]) if by_share else (0, end)
             points = curve.on_grid(first, last, _CELLS)
-            scale = 100 / ((last - first) or 1) if by_share else 1.0
-            axes.plot(
-                [(step - first * by_share) * scale for step, _ in points], [value for _, value in points], label=label,
-                linewidth=1.8, marker="o" if len(points) == 1 else "",
-            )  # fmt: skip
+            places = [100 * (step - first) / ((last - first) or 1) if by_share else step for step, _ in points]
+            mark = "o" if len(points) == 1 else ""
+            axes.plot(places, [value for _, value in points], label=label, linewidth=1.8, marker=mark)
         axes.set(xlabel="share of the run, %" if by_share else "step", ylabel=metric)
         _finish(axes, "")
     _save(figure, path)

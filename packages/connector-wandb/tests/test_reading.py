@@ -14,7 +14,7 @@ import pytest
 from peft_studio import JobNotFound, JobStatus, PlatformError, Run, RunBatch, RunRow
 from peft_studio_wandb.connector import WandbConnector
 from peft_studio_wandb.paths import RunPath
-from peft_studio_wandb.reading import STATES, run_of, status_of
+from peft_studio_wandb.reading import STATES, last_step, run_of, status_of
 from peft_studio_wandb.sandbox import WandbSandbox
 from peft_studio_wandb.settings import Settings
 
@@ -182,6 +182,19 @@ def test_unknown_run_is_no_job(sandbox: WandbSandbox, id: str) -> None:
     """Also one whose id could not be that of a run."""
     with pytest.raises(JobNotFound, match="W&B has no run"):
         use(sandbox, lambda connector: connector.get_run(id))
+
+
+@pytest.mark.parametrize(
+    ("told", "last"),
+    [
+        ({}, -1),
+        ({"historyKeys": {"lastStep": 7}, "summaryMetrics": '{"_step": 5}'}, 7),
+        ({"historyKeys": None, "summaryMetrics": '{"_step": 5}'}, 5),
+    ],
+)
+def test_rows_end_at_the_later_step(told: dict[str, Any], last: int) -> None:
+    """Of the two that W&B tells; either may be behind."""
+    assert last == last_step(told)
 
 
 def test_state_that_is_not_known_is_unknown() -> None:

@@ -32,7 +32,7 @@ from peft_studio_wandb.artifacts import Download, Upload, files_in
 from peft_studio_wandb.batches import ending, send_batch
 from peft_studio_wandb.journal import Journal, Lines, as_line
 from peft_studio_wandb.paths import ArtifactPath, RunPath, collection_name, require_run_name
-from peft_studio_wandb.reading import filters_for, run_of, status_of
+from peft_studio_wandb.reading import filters_for, last_step, run_of, status_of
 from peft_studio_wandb.run_stream import SUMMARY, RunStream, at
 from peft_studio_wandb.settings import Settings, require_project
 
@@ -180,9 +180,9 @@ class WandbConnector(TrackingConnector):
         """
         run = self._path(job_id)
         known = await self._api.run(run)
-        texts = await self._rows(run, (known.get("historyKeys") or {}).get("lastStep", -1))
+        texts = await self._rows(run, last_step(known))
         if not texts and known.get("historyLineCount"):
-            why = "it may have exported them to parquet files, which this version does not read"
+            why = "they are too new, or it has exported them to parquet files, which this version does not read"
             raise PlatformError(f"W&B has {known['historyLineCount']} rows of {run} and hands out none", why=why)
         return [_row(json.loads(text)) for text in texts]
 

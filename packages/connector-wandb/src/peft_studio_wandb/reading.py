@@ -44,6 +44,12 @@ def status_of(told: Mapping[str, Any]) -> JobStatus | None:
     return STATES.get(str(told.get("state")))
 
 
+def last_step(told: Mapping[str, Any]) -> int:
+    """Where the rows of a run end, -1 for none: W&B's list of keys is behind at times, and so is the summary."""
+    keys, summary = told.get("historyKeys") or {}, json.loads(told.get("summaryMetrics") or "{}")
+    return max(int(keys.get("lastStep", -1)), int(summary.get("_step", -1)))
+
+
 def filters_for(status: JobStatus | None, search: str | None, more: Mapping[str, Any] | None) -> str | None:
     """The filters of W&B's server, as MongoDB writes them.
 

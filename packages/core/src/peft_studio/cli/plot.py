@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from peft_studio.tracking.curves import Curve
 
+#: What our own worker counts and measures.
+_OURS: Final = ("optimizer step", "loss (cross-entropy per token, nats)")
 #: Points of a curve in a comparison.
 _CELLS: Final = 200
 
 
-def plot_loss(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def plot_loss(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str, labels: tuple[str, str] = _OURS) -> None:
     """Draw training loss, its running mean and validation loss over steps into `path` (.png, .svg or .pdf).
 
     Raises `InvalidConfig` when there is nothing to draw, and `PeftStudioError` without matplotlib.
@@ -36,7 +38,7 @@ def plot_loss(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
         axes.plot(
             [row["step"] for row in checks], [row["loss"] for row in checks], "o-", color="#d94801", label="validation"
         )
-    axes.set(xlabel="optimizer step", ylabel="loss (cross-entropy per token, nats)", ylim=(0, None))
+    axes.set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     _finish(axes, title)
     _save(figure, path)
 

@@ -134,6 +134,8 @@ def compare(name: str, wanted: tuple[str, ...], metrics: tuple[str, ...], plot: 
         print_json(compared(found, chosen))
     else:
         print_table(*comparison_table(found, chosen))
+        if not chosen:
+            click.echo("these runs have no metrics yet", err=True)
 
 
 async def _measured(tracked: TrackedRuns, wanted: str, what: str) -> tuple[Run, Mapping[str, Curve]]:
@@ -166,7 +168,7 @@ def _draw_loss(run: Run, curves: Mapping[str, Curve], path: Path) -> None:
     from peft_studio.cli.plot import plot_loss
     from peft_studio.tracking.curves import loss_rows
 
-    plot_loss(loss_rows(curves), path, title=run.name)
+    plot_loss(loss_rows(curves), path, title=run.name, labels=("step", "loss"))
     click.echo(f"drawn: {path}", err=True)
 
 

@@ -61,13 +61,18 @@ async def test_a_base_that_nobody_names_keeps_its_last_part(sandbox, connector, 
 async def test_a_base_that_lay_in_a_folder_is_told_as_such(sandbox, connector, tmp_path):
     """Its bare name may look like one of the Hub; the record knows better, until somebody tells the id."""
     adapter = folder(tmp_path, "tiny", base_model={"name": "tiny", "source": "local"})
-    (adapter / "README.md").write_text("# Mine\n", encoding="utf-8")
     files = await published(connector, sandbox, adapter)
-    assert files["README.md"].startswith("# Mine\n")
     assert "nobody said what it is called on the Hub" in files["README.md"]
     files = await published(connector, sandbox, adapter, repo_id="me/told", base_model="acme/tiny")
     assert "acme/tiny" == json.loads(files["adapter_config.json"])["base_model_name_or_path"]
-    assert "# Mine\n" == files["README.md"]
+    assert "nobody said" not in files["README.md"]
+
+
+async def test_a_readme_keeps_the_words_of_its_author(sandbox, connector, tmp_path):
+    """Also where the adapter does not find its base by itself."""
+    adapter = folder(tmp_path, "tiny", base_model={"name": "tiny", "source": "local"})
+    (adapter / "README.md").write_text("# Mine\n", encoding="utf-8")
+    assert "# Mine\n" == (await published(connector, sandbox, adapter))["README.md"]
 
 
 @pytest.mark.parametrize("name", ["acme/tiny", "gpt2"])
@@ -113,7 +118,6 @@ async def test_a_readme_of_peft_is_cut_where_it_names_a_folder(sandbox, connecto
     assert "Logs: log.txt. From" in files["README.md"]
     shown = told or "tiny"
     assert f"From {shown}; {kept}" in files["README.md"]
-    assert (told is None) == ("nobody said" in files["README.md"])
 
 
 async def test_one_file_is_cut_as_well(sandbox, connector, tmp_path):

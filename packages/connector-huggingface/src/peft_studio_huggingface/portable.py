@@ -157,8 +157,6 @@ def _changed_readme(source: Path, base: Base) -> str | None:
         after = re.sub(header, lambda _: named, after, count=1, flags=re.MULTILINE)
         after = after.replace(base.written, str(base.in_adapter))
     after = discreet(after)
-    if base.warning is not None and base.warning not in after:
-        after = f"{after.rstrip()}\n\n## Base model\n\n{base.warning}\n"
     return None if after == before else after
 
 

@@ -13,6 +13,7 @@ from peft_studio.budget import Budget
 from peft_studio.cli import INTERRUPTED
 from peft_studio.cli.output import (
     ago,
+    coloured,
     dollars,
     json_option,
     print_json,
@@ -25,14 +26,6 @@ from peft_studio.models import JobStatus
 from peft_studio.paths import queue_file
 
 Result = TypeVar("Result")
-
-_COLOURS = {
-    JobStatus.RUNNING: "cyan",
-    JobStatus.COMPLETED: "green",
-    JobStatus.FAILED: "red",
-    JobStatus.PAUSED: "yellow",
-    JobStatus.CANCELLED: "yellow",
-}
 
 
 def _complete_id(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -294,7 +287,7 @@ def _row(job: JobRecord) -> tuple[str, ...]:
 
 
 def _styled(job: JobRecord) -> str:
-    text = click.style(job.status.value, fg=_COLOURS.get(job.status))
+    text = coloured(job.status)
     if job.is_queued:
         return f"{text} ({job.reason})"
     if job.cancelling_since is not None and not job.status.is_terminal:

@@ -14,6 +14,7 @@ from peft_studio.cli.desk import Desk
 from peft_studio.cli.output import json_option, print_json
 from peft_studio.cli.registries import address_of, complete_address
 from peft_studio.cli.transfer import as_size, shown_transfer
+from peft_studio.cli.waiting import waited_for
 from peft_studio.errors import ArtifactNotFound, InvalidConfig, JobNotFound
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import JobStatus
@@ -75,7 +76,8 @@ async def _push(
             path = await _brought_home(desk, manager, source)
             metadata = {**facts_of(desk.ledger, source), **metadata}
         click.echo(f"pushing {_size(path)} to {place}…", err=True)
-        return path, await Deferred(manager, desk.ledger).upload(place.connector, path, metadata)
+        uploading = Deferred(manager, desk.ledger).upload(place.connector, path, metadata)
+        return path, await waited_for(uploading, "pushing")
 
 
 async def _brought_home(desk: Desk, manager: ConnectorManager, job: JobRecord) -> Path:

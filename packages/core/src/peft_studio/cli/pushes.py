@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from peft_studio.cli.waiting import waited_for
 from peft_studio.queue import Operation, Queue, State
 from peft_studio.training_config import TrainingConfig
 
@@ -45,7 +46,7 @@ async def published(desk: Desk, manager: ConnectorManager, job: JobRecord) -> li
         for push in pushes:
             if push.state is State.WAITING:
                 click.echo(f"pushing to {_address(push)}…", err=True)
-                await drainer.drain([push.connector], only=push.number)
+                await waited_for(drainer.drain([push.connector], only=push.number), "pushing")
         return [queue.operation(push.number) for push in pushes]
 
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 import click
 
 from peft_studio.cli.output import ago, coloured, stamp
-from peft_studio.cli.view import sparkline
-from peft_studio.lines import short_duration
+from peft_studio.lines import short_duration, sparkline
 from peft_studio.models import Run
 from peft_studio.tracking.curves import LOSSES, Curve, flat, lower_is_better
 

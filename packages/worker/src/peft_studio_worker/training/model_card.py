@@ -24,10 +24,13 @@ _SETTINGS = (
 #: Rows of the table of losses.
 _ROWS = 8
 
+#: Of a base model that was no name of the hub.
+_NO_ADDRESS = "which lay on the machine of the training: load it from where you have it"
+
 _TEXT = """\
 # {title}
 
-A {method} adapter for [`{base}`]{link}, trained with PEFT Studio.
+A {method} adapter for {named}, trained with PEFT Studio.
 
 ## Use
 
@@ -97,7 +100,7 @@ def model_card(
         title=config.project_name or f"{base.name.rpartition('/')[2]}-{config.algorithm}",
         method=config.algorithm,
         base=base.name,
-        link=f"(https://huggingface.co/{base.name})" if is_on_hub else "",
+        named=f"[`{base.name}`](https://huggingface.co/{base.name})" if is_on_hub else f"`{base.name}`, {_NO_ADDRESS}",
         training=_story(config, progress, examples, tokens),
         loss=_curve(progress),
         settings="\n".join(f"| {name} | {value} |" for name, value in settings.items() if value is not None),

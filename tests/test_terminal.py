@@ -90,11 +90,11 @@ def test_interrupt_detaches(terminal, studio, write_config):
 def test_pull_shows_what_arrives(terminal, studio):
     """How much, and how fast, while a large file comes; nothing of it stays."""
     with HuggingFaceSandbox() as hub:
-        hub.hub.add("acme/big", {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(40 * 2**20)})
-        hub.faults.add("drip", "GET", "/lfs/", bytes_per_second=30 * 2**20)
+        hub.hub.add("acme/big", {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(24 * 2**20)})
+        hub.faults.add("drip", "GET", "/lfs/", bytes_per_second=20 * 2**20)
         studio.environment |= hub.environment()
         child = terminal("pull", "huggingface:acme/big", "big")
         child.expect(r"\d MiB  [\d.]+ MiB/s")
-        child.expect(r"pulled: big  40\.0 MiB in")
+        child.expect(r"pulled: big  24\.0 MiB in")
         child.expect(pexpect.EOF)
     assert (studio.home / "big" / "manifest.json").is_file()

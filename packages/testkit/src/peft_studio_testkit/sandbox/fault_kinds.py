@@ -182,6 +182,7 @@ async def drip(exchange: Exchange, bytes_per_second: float) -> None:
             await asyncio.sleep(size / bytes_per_second)
             body = body[size:]
         await exchange.send({**message, "body": body} if "body" in message else message)
+        await asyncio.sleep(len(body) / bytes_per_second)  # a large body may come in many small messages
 
     await exchange.answer(slowly)
 

@@ -6,13 +6,12 @@ needs, so it is that of every such platform: `peft_studio.rented`. What Jobs can
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from peft_studio import ConnectionFailed, PlatformConnector, PricingInfo, Resource, TrainingConfig
-from peft_studio.rented import Launch, Limits, Machine, Offer, RentedMachineConnector
+from peft_studio.rented import Launch, Limits, Machine, Offer, RentedMachineConnector, hub_variables
 from peft_studio_huggingface.flavors import named, offers_for
 from peft_studio_huggingface.hub_job import job_body, teardown_steps
 from peft_studio_huggingface.jobs_api import JobsApi
@@ -76,14 +75,10 @@ class JobsOfHub(RentedMachineConnector):
 
     def worker_variables(self, config: TrainingConfig) -> Mapping[str, str]:
         """What the user chose for the worker."""
-        settings, token = self._settings, "HF_TOKEN"
-        push = {"kind": "huggingface", "repo_id": settings.push_to, "private": True, "token_env": token}
-        found = {
-            token: settings.job_token,
-            "PEFT_STUDIO_WORKER_INSTALL": settings.worker_install,
-            "PEFT_STUDIO_WORKER_PUSH": json.dumps(push) if settings.push_to else None,
-        }
-        return {name: value for name, value in found.items() if value}
+        settings = self._settings
+        install = settings.worker_install
+        chosen = {"PEFT_STUDIO_WORKER_INSTALL": install} if install else {}
+        return {**chosen, **hub_variables(config, settings.push_to, settings.job_token)}
 
     async def get_job_cost(self, job_id: str) -> Decimal | None:
         """Its time, as the Hub counts it, at its price; of a job that is over, too."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,7 +25,7 @@ from peft_studio import (
     Resource,
     TrainingConfig,
 )
-from peft_studio.rented import Launch, Limits, Machine, MachineState, Offer, RentedMachineConnector
+from peft_studio.rented import Launch, Limits, Machine, MachineState, Offer, RentedMachineConnector, hub_variables
 from peft_studio_runpod import __version__
 from peft_studio_runpod.api import Account, RunpodApi, explained, is_forbidden
 from peft_studio_runpod.catalogue import REMEDY, cheapest_first, named, offers_for
@@ -198,14 +197,10 @@ class RunpodConnector(RentedMachineConnector):
 
     def worker_variables(self, config: TrainingConfig) -> Mapping[str, str]:
         """What the user chose for the worker."""
-        settings, token = self._settings, "HF_TOKEN"
-        push = {"kind": "huggingface", "repo_id": settings.push_to, "private": True, "token_env": token}
-        found = {
-            token: settings.hf_token,
-            "PEFT_STUDIO_WORKER_INSTALL": settings.worker_install,
-            "PEFT_STUDIO_WORKER_PUSH": json.dumps(push) if settings.push_to else None,
-        }
-        return {name: value for name, value in found.items() if value}
+        settings = self._settings
+        install = settings.worker_install
+        chosen = {"PEFT_STUDIO_WORKER_INSTALL": install} if install else {}
+        return {**chosen, **hub_variables(config, settings.push_to, settings.hf_token)}
 
     # What lives on the account.
 

@@ -6,6 +6,7 @@ from peft_studio.rented.connector import Limits, RentedMachineConnector
 from peft_studio.rented.inputs import Input, inputs_of
 from peft_studio.rented.machine import Launch, Machine, MachineState, Offer
 from peft_studio.rented.script import bootstrap_script
+from peft_studio.rented.uncollected import hub_variables
 from peft_studio.rented.worker import Worker, WorkerState
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Worker",
     "WorkerState",
     "bootstrap_script",
+    "hub_variables",
     "inputs_of",
 ]

@@ -37,7 +37,7 @@ TRAINING = [
 EVERYTHING = [
     *TRAINING,
     *("-e", "packages/core[keyring,encrypted-file]"),
-    *("-e", "packages/worker[train,parquet,quantize,serve]"),
+    *("-e", "packages/worker[train,parquet,serve]"),
     *("-e", "packages/testkit[openapi,worker]"),
     *("-e", "packages/connector-huggingface[sandbox]"),
     *("-e", "packages/connector-runpod[sandbox]"),
@@ -57,7 +57,8 @@ def demo(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """Run every test, several files at a time; or, one after the other, those that the arguments for pytest select."""
     # What `connectors new` writes must please the linter and the type checker too.
-    install(session, *EVERYTHING, *group("test"), *group("lint"), *group("typing"), torch=True, bare=[DEMO_MODEL])
+    wanted = [*EVERYTHING, *group("test"), *group("lint"), *group("typing")]
+    install(session, *wanted, torch=True, bare=[DEMO_MODEL], apart=extra("worker", "quantize"))
     # A shell that runs CI in the background ignores Ctrl-C, and its children inherit that; some tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Spinning threads of one test would starve the others on a small machine, and where several tests compute at once
@@ -67,7 +68,8 @@ def test(session: nox.Session) -> None:
     at_once = min(os.cpu_count() or 1, 4) + 1
     side_by_side = ["-n", str(at_once), "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
     arguments = session.posargs or side_by_side
-    session.run("pytest", *arguments, env={"GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": "1"}, interrupt_timeout=30)
+    environment = {"GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": "1", "BITSANDBYTES": str(apart_folder(session))}
+    session.run("pytest", *arguments, env=environment, interrupt_timeout=30)
 
 
 @nox.session
@@ -175,12 +177,32 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
 
 
-def install(session: nox.Session, *requirements: str, torch: bool = False, bare: list[str] | None = None) -> None:
-    """Install when the requirements, or a pyproject.toml, have changed; `bare` come without what they depend on."""
+def extra(package: str, name: str) -> list[str]:
+    """The requirements of an extra of one of our packages."""
+    project = nox.project.load_toml(f"packages/{package}/pyproject.toml")["project"]
+    return list(project["optional-dependencies"][name])
+
+
+def apart_folder(session: nox.Session) -> Path:
+    """Where those are who want it: PEFT imports bitsandbytes wherever it finds it, for a second of each start."""
+    return Path(session.virtualenv.location).absolute() / "apart"
+
+
+def install(
+    session: nox.Session,
+    *requirements: str,
+    torch: bool = False,
+    bare: list[str] | None = None,
+    apart: list[str] | None = None,
+) -> None:
+    """Install when the requirements, or a pyproject.toml, have changed.
+
+    `bare` come without what they depend on, and so do those `apart`, in a folder that is on nobody's path.
+    """
     location = Path(session.virtualenv.location)
     stamp = location / "installed"
     declared = sorted(Path().glob("packages/*/pyproject.toml")) + sorted(Path().glob("packages/*/src/*/__init__.py"))
-    parts = [*requirements, str(torch), str(bare), *(path.read_text(encoding="utf-8") for path in declared)]
+    parts = [*requirements, str(torch), str(bare), str(apart), *(path.read_text(encoding="utf-8") for path in declared)]
     wanted = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
@@ -189,6 +211,8 @@ def install(session: nox.Session, *requirements: str, torch: bool = False, bare:
     session.install(*requirements, *(torch_for_this_machine(session) if torch else []))
     if bare:
         session.install("--no-deps", *bare)
+    if apart:
+        session.install("--no-deps", "--target", str(apart_folder(session)), *apart)
     stamp.write_text(wanted, encoding="utf-8")
 
 

@@ -8,26 +8,31 @@ from importlib.util import find_spec
 import pexpect
 import pytest
 
+from .conftest import Studio
+
 FIELDS = {"questions", "score_before", "score_after", "adapter", "loss_plot", "seconds"}
 QUESTION_FIELDS = {"question", "expected", "before", "after", "correct_before", "correct_after", "kind"}
 
 
-@pytest.fixture
-def small_demo(studio, tiny_model):
-    """The demo with a model that knows nothing, three steps long; its JSON."""
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory, tiny_model):
+    """The demo with a model that knows nothing, three steps long: the command line that ran it, and its JSON."""
+    studio = Studio(tmp_path_factory.mktemp("home"))
     options = ["--base-model", tiny_model, "--max-steps", "3", "--out", studio.home / "out"]
-    return studio.json("demo", *options)
+    yield studio, studio.json("demo", *options)
+    studio.close()
 
 
 @pytest.mark.slow
-def test_demo_json_and_folder(studio, small_demo):
+def test_demo_json_and_folder(small_demo):
     """One object on stdout; the folder holds an adapter, every step and the curve; the ledger has the job."""
-    assert FIELDS == small_demo.keys()
-    assert all(QUESTION_FIELDS == question.keys() for question in small_demo["questions"])
-    assert (0, 0) == (small_demo["score_before"], small_demo["score_after"])
+    studio, told = small_demo
+    assert FIELDS == told.keys()
+    assert all(QUESTION_FIELDS == question.keys() for question in told["questions"])
+    assert (0, 0) == (told["score_before"], told["score_after"])
 
     out = studio.home / "out"
-    assert [str(out / "adapter"), str(out / "loss.png")] == [small_demo["adapter"], small_demo["loss_plot"]]
+    assert [str(out / "adapter"), str(out / "loss.png")] == [told["adapter"], told["loss_plot"]]
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [1, 2, 3] == [row["step"] for row in rows if row["type"] == "step"]
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
@@ -38,9 +43,10 @@ def test_demo_json_and_folder(studio, small_demo):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_chat(studio, small_demo):
+def test_ctrl_c_ends_a_chat(small_demo):
     """Without a traceback, and with the exit code that shells know."""
-    program, *rest = studio._command(("chat", small_demo["adapter"]))
+    studio, told = small_demo
+    program, *rest = studio._command(("chat", told["adapter"]))
     child = pexpect.spawn(program, rest, env=studio._environment(), encoding="utf-8", timeout=120)
     child.expect("> ")
     child.sendintr()

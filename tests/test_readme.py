@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -72,8 +73,15 @@ def test_commands(studio, desk, accounts, page):
     assert ("--plot loss.png" in page) == (desk / "loss.png").is_file()
 
 
+def test_programs_are_alike():
+    """Both pages have the same Python program, whatever its blank lines: to run one is to run both."""
+    (one,), (other,) = blocks(README, "python"), blocks(FIRST_PAGE, "python")
+
+    assert ast.dump(ast.parse(one)) == ast.dump(ast.parse(other))
+
+
 @pytest.mark.slow
-@each_page
+@pytest.mark.parametrize("page", [README], ids=["README"])
 def test_program(studio, desk, page):
     """The Python program trains and brings the adapter home, without a warning."""
     (program,) = blocks(page, "python")

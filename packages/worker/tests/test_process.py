@@ -1,4 +1,4 @@
-"""The trainer as a process: its lines, its lifeline, its exit codes."""
+"""The trainer as a process: its lines, its lifeline, its exit codes. `test_resume.py` has one that comes to its end."""
 
 from __future__ import annotations
 
@@ -30,18 +30,6 @@ def rest(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 def endless(make_job) -> Path:
     """A job that would take hours."""
     return make_job(num_epochs=10**6)
-
-
-def test_done(make_job, start_trainer) -> None:
-    """A whole run: nothing but events on stdout, the artifact last, exit code 0."""
-    folder = make_job(max_steps=2)
-    trainer = start_trainer(folder)
-
-    events = read_until(trainer, "artifact")
-
-    assert ["step", "step"] == [event["type"] for event in events if event["type"] == "step"]
-    assert {"type": "artifact", "path": str(folder / "artifact")}.items() <= events[-1].items()
-    assert 0 == trainer.wait(60)
 
 
 @pytest.mark.parametrize("way", ["line", "SIGTERM", "SIGINT"])

@@ -54,7 +54,10 @@ def test_the_same_job_gives_the_same_weights(make_job, train) -> None:
 
 
 def test_killed_between_checkpoints(make_job, train, start_trainer) -> None:
-    """A trainer that is killed loses the steps since its last checkpoint, and nothing else."""
+    """A trainer that is killed loses the steps since its last checkpoint, and nothing else.
+
+    The next one comes to its end: nothing but events on stdout, the artifact last, exit code 0.
+    """
     settings = {"num_epochs": 3, "checkpoint_steps": 4, "dropout": 0.1, "batch_size": 4}
     straight, killed = make_job("straight", **settings), make_job("killed", **settings)
     train(straight)
@@ -66,14 +69,11 @@ def test_killed_between_checkpoints(make_job, train, start_trainer) -> None:
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     again = start_trainer(killed)
-    numbers = []
-    for line in again.stdout:
-        event = json.loads(line)
-        numbers += [event["step"]] if event["type"] == "step" else []
-        if event["type"] == "artifact":
-            break
+    events = [json.loads(line) for line in again.stdout]
 
     assert 0 == again.wait(60)
+    assert {"type": "artifact", "path": str(killed / "artifact")}.items() <= events[-1].items()
+    numbers = [event["step"] for event in events if event["type"] == "step"]
     assert list(range(numbers[0], 37)) == numbers
     assert numbers[0] % 4 == 1
     assert digest(straight) == digest(killed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keyrings.cryptfile.cryptfile import CryptFileKeyring
 
 from peft_studio.credentials.encrypted_file import EncryptedFile
 from peft_studio.credentials.stores import Entry, StoreUnusable
@@ -219,8 +220,9 @@ def test_no_keyring_is_asked_without_need(studio: Studio, acme: Any, site: Any, 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncryptedFile:
-    """A new one, and its passphrase in the environment."""
+    """A new one, and its passphrase in the environment; in this process a guess costs an attacker little, and us."""
     monkeypatch.setenv("PEFT_STUDIO_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setattr(CryptFileKeyring, "time_cost", 1)
     return EncryptedFile(tmp_path / "credentials" / "credentials.cfg")
 
 

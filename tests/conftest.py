@@ -22,6 +22,13 @@ from peft_studio_runpod.sandbox import RunpodSandbox
 from peft_studio_testkit.tiny_model import write_facts, write_tiny_model
 
 ROOT = Path(__file__).parents[1]
+#: These take minutes, most of them waiting, whoever computes beside.
+LONGEST = ["test_rented_faults.py", "test_demo_command.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first: several run at a time, and none is to be waited for in the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

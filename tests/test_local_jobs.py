@@ -13,6 +13,8 @@ import pytest
 
 #: Steps enough to do something to the job while it runs.
 LONG = {"num_epochs": 60, "checkpoint_steps": 20}
+#: Half as many, for jobs that compute on all cores: three times the work for each step of so small a model.
+SPREAD = {"num_epochs": 30, "checkpoint_steps": 20}
 #: Does not end before the test has stopped it, however fast the machine is.
 ENDLESS = {"num_epochs": 10_000, "checkpoint_steps": 20}
 
@@ -77,7 +79,7 @@ def test_run_to_the_end(studio, write_config, tmp_path):
 
 @pytest.mark.slow
 def test_client_is_killed(studio, write_config):
-    """Kill -9 of the client does not touch the job; a new viewer misses no event and sees none twice."""
+    """Kill -9 of the client does not touch the job; new viewers at the same time miss no event and see none twice."""
     client = studio.start("run", write_config(**LONG))
     assert client.stdout is not None
     for line in client.stdout:
@@ -88,12 +90,15 @@ def test_client_is_killed(studio, write_config):
 
     (job,) = studio.json("jobs", "list")
     assert "running" == job["status"]
-    followed = studio("jobs", "logs", job["id"], "--follow", "--json").stdout.splitlines()
+    viewers = [studio.start("jobs", "logs", job["id"], "--follow", "--json") for _ in range(3)]
+    (seen,) = {viewer.communicate()[0] for viewer in viewers}
+    followed = seen.splitlines()
     sequences = [json.loads(line)["sequence"] for line in followed]
     assert list(range(1, len(sequences) + 1)) == sequences
     steps = [event["step"] for event in map(json.loads, followed) if event["type"] == "step"]
     assert list(range(1, 361)) == steps
     assert [json.loads(line) for line in followed] == studio.events(job["id"])
+    assert followed[-1] == json.dumps(studio.events(job["id"])[-1], ensure_ascii=False)
     assert "completed" == studio.json("jobs", "show", job["id"])["status"]
 
 
@@ -101,7 +106,7 @@ def test_client_is_killed(studio, write_config):
 @pytest.mark.usefixtures("all_cores")
 def test_supervisor_is_killed(studio, write_config, undisturbed, tmp_path):
     """Kill -9 of the supervisor ends the trainer too; the job is failed, says why, and resumes to the same weights."""
-    config = write_config(**LONG)
+    config = write_config(**SPREAD)
     job = studio.submit(config)
     studio.until(job, "checkpoint", step=40)
     trainer = studio.processes(job, "train")[0]
@@ -115,14 +120,14 @@ def test_supervisor_is_killed(studio, write_config, undisturbed, tmp_path):
     studio("jobs", "pull", job, tmp_path / "adapter")
     assert undisturbed(studio, config) == digest(tmp_path / "adapter")
     steps = [row["step"] for row in studio.json("jobs", "metrics", job) if row["type"] == "step"]
-    assert list(range(1, 361)) == steps
+    assert list(range(1, 181)) == steps
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
 def test_pause_and_resume(studio, write_config, undisturbed, tmp_path):
     """A paused job goes on from its step, and its weights are those of an undisturbed run."""
-    config = write_config(**LONG)
+    config = write_config(**SPREAD)
     job = studio.submit(config, "--out", tmp_path / "adapter")
     studio.until(job, "step", step=30)
 
@@ -147,7 +152,7 @@ def test_trainer_is_killed(studio, write_config):
 
 @pytest.mark.slow
 def test_machine_goes_down(studio, write_config):
-    """SIGTERM to the supervisor, as at a shutdown, pauses the job with a checkpoint."""
+    """SIGTERM to the supervisor, as at a shutdown, pauses the job with a checkpoint; cancelled, it is not started."""
     job = studio.submit(write_config(**ENDLESS))
     studio.until(job, "step", step=3)
     wait_until_dead(kill(studio, job, "supervise", signal.SIGTERM))
@@ -156,14 +161,17 @@ def test_machine_goes_down(studio, write_config):
     assert ("paused", True, "the machine asked the job to stop") == (
         shown["status"], shown["resumable"], shown["reason"],
     )  # fmt: skip
+    assert "cancelled" == studio.json("jobs", "cancel", job)["status"]
+    assert [] == studio.processes(job, "train") + studio.processes(job, "supervise")
 
 
-@pytest.mark.slow
 def test_machine_was_restarted(studio, write_config):
     """A job whose last word is older than the machine's start says so."""
     job = studio.submit(write_config(**ENDLESS))
-    studio.until(job, "step", step=3)
+    studio.until(job, "state", status="running")
     wait_until_dead(kill(studio, job, "supervise"))
+    for process_id in studio.processes(job, "train"):  # nobody waits for it to import torch and notice
+        os.kill(process_id, signal.SIGKILL)
     os.utime(studio.folder(job) / "events.jsonl", (1, 1))
 
     assert "the machine was restarted at " in studio.json("jobs", "show", job)["reason"]
@@ -171,8 +179,11 @@ def test_machine_was_restarted(studio, write_config):
 
 @pytest.mark.slow
 def test_cancel(studio, write_config, tmp_path):
-    """A cancelled job stops, stays cancelled, cannot be resumed, and gives its output folder back."""
+    """A job keeps its output folder from others; cancelled it stops, for good, and gives the folder back."""
     job = studio.submit(write_config(**ENDLESS), "--out", tmp_path / "adapter")
+    refused = studio("run", write_config("other.json"), "--out", tmp_path / "adapter", code=3)
+    assert f"output folder {tmp_path}/adapter is not empty" in refused.stderr
+    assert [job] == [each["id"] for each in studio.json("jobs", "list")]
     studio.until(job, "step", step=3)
 
     assert "cancelled" == studio.json("jobs", "cancel", job)["status"]
@@ -181,16 +192,6 @@ def test_cancel(studio, write_config, tmp_path):
     assert "is cancelled and cannot be resumed" in studio("jobs", "resume", job, code=6).stderr
     assert "has no adapter yet" in studio("jobs", "pull", job, tmp_path / "pulled", code=8).stderr
     assert [] == list((tmp_path / "adapter").iterdir())
-
-
-@pytest.mark.slow
-def test_cancel_a_paused_job(studio, write_config):
-    """A paused job is cancelled without being started again."""
-    job = studio.submit(write_config(**ENDLESS))
-    studio.until(job, "step", step=3)
-    studio("jobs", "pause", job)
-
-    assert "cancelled" == studio.json("jobs", "cancel", job)["status"]
 
 
 @pytest.mark.slow
@@ -212,24 +213,3 @@ def test_cost_limit(studio, write_config):
 
     assert "max_cost of 1.00 USD reached" in done.stderr
     assert 0.9 < float(job["cost"]) < 2.0
-
-
-@pytest.mark.slow
-def test_two_runs_into_one_folder(studio, write_config, tmp_path):
-    """While a job owns an output folder, a second one is refused before it trains."""
-    first = studio.submit(write_config(**ENDLESS), "--out", tmp_path / "adapter")
-    refused = studio("run", write_config(), "--out", tmp_path / "adapter", code=3)
-
-    assert f"output folder {tmp_path}/adapter is not empty" in refused.stderr
-    studio("jobs", "cancel", first)
-
-
-@pytest.mark.slow
-def test_two_viewers(studio, write_config):
-    """Viewers that come and go at the same time all see the same events."""
-    job = studio.submit(write_config())
-    viewers = [studio.start("jobs", "logs", job, "--follow", "--json") for _ in range(3)]
-    seen = {viewer.communicate()[0] for viewer in viewers}
-
-    assert 1 == len(seen)
-    assert seen.pop().splitlines()[-1] == json.dumps(studio.events(job)[-1], ensure_ascii=False)

@@ -5,9 +5,12 @@ these on the reference goes the same way on the mutant, step by step, and comes 
 it again would prove nothing new. All others run: those that enter such a function in any thread or process, and all of
 them when more than bodies has changed (a signature, a class, what an import does, a file that is no program).
 
+Mutants that many checks can tell from the reference are told from it together: each runs the checks that it or one of
+its companions must fail, and one connector that has the mistakes of all of them runs all others, which must pass.
+
 It rests on two things. Checks do not read the connector's program text; what a traceback shows of it is of functions
 that were entered. And a check does not depend on what another check has left behind: the runner sees to that.
-`python3 dev.py mutants` relies on neither and runs every check on every mutant.
+`python3 dev.py mutants` relies on neither, mixes no mistakes, and runs every check on every mutant.
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ from mutants import Mutant
 from reference import NAME, Edit, install, quiet, subject
 
 from peft_studio.records import FEATURES
-from peft_studio_testkit.compliance import Check, Outcome, Runner
+from peft_studio_testkit.compliance import Outcome, Runner
 from peft_studio_testkit.scaffold.render import render
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+#: As many mutants make one connector at most.
+_COMPANY = 12
+#: More checks than that are many.
+MANY = 60
 _RECORDED = (
     Edit("recorder.py", None, Path(__file__).with_name("recorder.py").read_text(encoding="utf-8")),
     Edit("__init__.py", "__version__", "from . import recorder  # noqa: F401\n\n__version__"),
@@ -42,13 +49,64 @@ class Impact:
     #: Check id -> `file:function`.
     entered: Mapping[str, frozenset[str]]
 
-    def may_notice(self, mutant: Mutant, project: Path, checks: Iterable[Check]) -> tuple[Check, ...]:
-        """Those of the checks that can tell the mutant in `project` from the reference, and those that it names."""
-        changed = changed_functions(self.files, read_files(project))
+    def noticing(self, mutant: Mutant) -> frozenset[str] | None:
+        """The checks that can tell the mutant from the reference, and those that it names; None for any."""
+        if mutant.features != FEATURES:
+            return None
+        changed = changed_functions(self.files, edited(self.files, mutant.edits))
         if changed is None:
-            return tuple(checks)
-        named = {mutant.check, *mutant.also}
-        return tuple(check for check in checks if check.id in named or changed & self.entered[check.id])
+            return None
+        return frozenset(id for id, entered in self.entered.items() if changed & entered) | named(mutant)
+
+
+@frozen
+class Company:
+    """Mutants whose mistakes can be made in one connector, in the order in which they are."""
+
+    members: tuple[str, ...]
+    #: What becomes of the reference.
+    files: Mapping[str, str]
+
+    def with_(self, id: str, mutant: Mutant) -> Company | None:
+        """One more; None where it wants to change what another one has changed, or the two make no program."""
+        try:
+            files = edited(self.files, mutant.edits)
+            for path in {edit.path for edit in mutant.edits} & files.keys():
+                if path.endswith(".py"):
+                    ast.parse(files[path])
+        except (AssertionError, KeyError, SyntaxError):
+            return None
+        return Company((*self.members, id), files)
+
+
+def companies(mutants: Mapping[str, Mutant], files: Mapping[str, str]) -> list[Company]:
+    """The mutants in as few companies as may be; small enough for one mistake not to hide another."""
+    found: list[Company] = []
+    for id, mutant in mutants.items():
+        for number, company in enumerate(found):
+            joined = company.with_(id, mutant) if len(company.members) < _COMPANY else None
+            if joined is not None:
+                found[number] = joined
+                break
+        else:
+            found.append(Company((id,), edited(files, mutant.edits)))
+    return found
+
+
+def named(mutant: Mutant) -> frozenset[str]:
+    """The checks that must fail."""
+    return frozenset({mutant.check, *mutant.also})
+
+
+def edited(files: Mapping[str, str], edits: Iterable[Edit]) -> dict[str, str]:
+    """The files with these changes. Fails unless what is to be changed is there exactly once."""
+    found = dict(files)
+    for edit in edits:
+        if edit.new is None:
+            del found[edit.path]
+        else:
+            found[edit.path] = edit.of(found.get(edit.path))
+    return found
 
 
 def watch() -> Impact:

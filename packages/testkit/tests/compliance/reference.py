@@ -30,19 +30,28 @@ class Edit:
     old: str | None
     new: str | None
 
+    @property
+    def path(self) -> str:
+        """Where the file is in the project."""
+        return self.file if self.file in ("pyproject.toml", "LICENSE") else f"src/peft_studio_{NAME}/{self.file}"
+
+    def of(self, text: str | None) -> str:
+        """The changed text. Fails unless `old` is there exactly once."""
+        assert self.new is not None
+        if self.old is None:
+            assert text is None, f"there is a {self.file} already"
+            return self.new
+        assert text is not None, f"there is no {self.file}"
+        assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times:\n{self.old}"
+        return text.replace(self.old, self.new)
+
     def apply(self, project: Path) -> None:
-        """Change the file. Fails unless `old` is there exactly once."""
-        at_top = self.file in ("pyproject.toml", "LICENSE")
-        path = project / (self.file if at_top else f"src/peft_studio_{NAME}/{self.file}")
+        """Change the file."""
+        file = project / self.path
         if self.new is None:
-            path.unlink()
-        elif self.old is None:
-            assert not path.exists(), f"there is a {self.file} already"
-            path.write_text(self.new, encoding="utf-8")
+            file.unlink()
         else:
-            text = path.read_text(encoding="utf-8")
-            assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times:\n{self.old}"
-            path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+            file.write_text(self.of(file.read_text(encoding="utf-8") if file.exists() else None), encoding="utf-8")
 
 
 def install(folder: Path, edits: Iterable[Edit] = (), features: Sequence[str] = FEATURES) -> Path:

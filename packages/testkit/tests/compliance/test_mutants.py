@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from impact import Impact
@@ -11,7 +11,7 @@ from trial import Trial
 
 from peft_studio_testkit.compliance import all_checks
 
-Trials = Mapping[str, Future[Trial]]
+Trials = Mapping[str, Sequence[Future[Trial]]]
 
 #: Checks without a mutant, with the reason.
 UNSEEN: dict[str, str] = {}
@@ -19,7 +19,7 @@ UNSEEN: dict[str, str] = {}
 
 def test_mutant_is_noticed(mutant_id: str, mutant: Mutant, trials: Trials) -> None:
     """A connector with one mistake fails the check that names it, and no other unless that is its mistake too."""
-    failures = trials[mutant_id].result().failures
+    failures = {id: why for trial in trials[mutant_id] for id, why in trial.result().failures.items()}
     if mutant.ruins:
         assert mutant.check == next(iter(failures), None), failures
     else:
@@ -28,9 +28,9 @@ def test_mutant_is_noticed(mutant_id: str, mutant: Mutant, trials: Trials) -> No
 
 def test_right_connector_passes(variant_id: str, trials: Trials) -> None:
     """The reference, and connectors that are right in another way, pass every check that applies to them."""
-    trial = trials[variant_id].result()
+    (trial,) = (trial.result() for trial in trials[variant_id])
     assert {} == trial.failures
-    assert trial.count > 220
+    assert trial.count > (220 if variant_id == "reference" else 0)
 
 
 def test_checks_are_watched(impact: Impact) -> None:

@@ -1,4 +1,4 @@
-"""Runs every check on one mutant, in a process of its own: what a mutant does to its process ends with it."""
+"""Runs checks on one mutant, in a process of its own: what a mutant does to its process ends with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from impact import Impact
 from mutants import Mutant
 from reference import install, quiet, subject
 
@@ -44,14 +43,23 @@ def pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(3 * (os.cpu_count() or 1), mp_context=context, max_tasks_per_child=1)
 
 
-def try_out(mutant: Mutant, impact: Impact | None = None) -> Trial:
-    """Install the mutant and run every check that applies; given the impact, those that may notice a difference."""
+def try_out(mutant: Mutant, only: frozenset[str] | None = None) -> Trial:
+    """Install the mutant and run every check that applies, or only these; of a ruined one, up to the first failure."""
     with tempfile.TemporaryDirectory(prefix="peft-studio-mutant-") as folder, quiet(Path(folder)):
         site = install(Path(folder), mutant.edits, mutant.features)
         with subject(site) as found:
             runner = Runner(found)
-            if impact is not None:
-                runner.checks = impact.may_notice(mutant, Path(folder, "project"), runner.checks)
-            report = runner.run()
-    failed = {result.check.id: str(result.reason) for result in report.of(Outcome.FAILED)}
-    return Trial(failed, len(report.results))
+            if only is not None:
+                runner.checks = tuple(check for check in runner.checks if check.id in only)
+            return _trial(runner, is_over=bool(mutant.ruins))
+
+
+def _trial(runner: Runner, *, is_over: bool) -> Trial:
+    """Run the checks; all of them, unless it is over with the first failure."""
+    results = []
+    for result in runner.results():
+        results.append(result)
+        if is_over and result.outcome is Outcome.FAILED:
+            break
+    failures = {result.check.id: str(result.reason) for result in results if result.outcome is Outcome.FAILED}
+    return Trial(failures, len(results))

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,7 @@ def test_a_single_question_can_be_interrupted(terminal, platform):
     child = terminal("health", "--timeout", "3600")
     while not platform.requests:
         assert child.isalive()
+        time.sleep(0.01)
     child.sendintr()
     child.expect("interrupted")
     child.expect(pexpect.EOF)

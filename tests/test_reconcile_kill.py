@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -88,7 +89,7 @@ def fault(place: Place, home: Path, last: int) -> str | None:
     place.sandbox.reset()
     place.client(home, last)
     while place.sandbox.open_connections:  # what was on its way arrives
-        pass
+        time.sleep(0.001)
     jobs = place.sandbox.jobs
     tags = [job.tag for job in jobs.values()]
     if len(tags) != len(set(tags)):

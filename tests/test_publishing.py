@@ -180,3 +180,22 @@ def test_refused_credentials_stop_a_job_before_it_begins(
     user.environment[variable] = "0123456789" * 5
     assert place.partition(":")[0] in user("run", write_config(), option, place, code=4).stderr
     assert [] == user.json("jobs", "list")
+
+
+def test_any_registry_takes_the_same_commands(studio: Studio, unpacked: Callable[[Path], Path], tmp_path: Path) -> None:
+    """With a connector as others write it: what was pushed is found, shown and pulled by its name."""
+    studio("connectors", "new", "acme", "--feature", "registry", "--out", tmp_path / "acme")
+    studio.environment["PYTHONPATH"] = str(unpacked(tmp_path / "acme"))
+    server = studio.start("sandbox", "start", "acme", "--json", "--quiet")
+    assert server.stdout is not None
+    guide = "".join(iter(server.stdout.readline, "}\n")) + "}"
+    studio.environment |= json.loads(guide)["variables"]
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    id = studio.json("push", adapter, "acme:mine", "--set", "base_model=acme/tiny")["id"]
+    (model,) = studio.json("models", "search", "mine", "--on", "acme")
+    assert (id, "mine") == (model["id"], model["name"])
+    assert "acme/tiny" == studio.json("models", "show", f"acme:{id}")["base_model"]
+    studio("pull", f"acme:{id}", tmp_path / "back")
+    assert b"weights" == (tmp_path / "back" / "adapter_model.safetensors").read_bytes()

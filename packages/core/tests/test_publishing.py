@@ -146,6 +146,9 @@ def test_registry_is_told_what_the_files_do_not_say(desk: Desk, account: Account
     )  # fmt: skip
     assert (Path(path) / "adapter_model.safetensors").is_file()
     assert "secret" not in str(metadata)
+    assert [("me/mine", "mine"), ("us/ours@draft", "ours")] == [
+        (told["repo_id"], told["name"]) for _, told in account.uploads
+    ]
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "cancelled", "paused"])

@@ -143,7 +143,13 @@ class PlatformConnector(ABC):
     # Registry and tracking.
 
     async def upload_artifact(self, path: str, metadata: Mapping[str, Any]) -> str:
-        """Upload a file or an adapter folder; returns its id or address there."""
+        """Upload a file or an adapter folder; returns its id or address there.
+
+        `metadata` may hold `name` and, for registries that know owners and revisions, `repo_id`, as the user has
+        written it (`me/my-adapter@draft`); `private`; `message`, what has changed; `base_model`, `license`, `tags`,
+        `description`; `dataset`, the name of the data; `loss_curve`, pairs of step and training loss. All of them may
+        be missing, and others be there. An upload is repeated when its answer was lost: the same should change nothing.
+        """
         self._refuse("registry", "store artifacts")
 
     async def search_models(self, query: str) -> list[ModelInfo]:

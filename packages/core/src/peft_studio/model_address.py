@@ -30,6 +30,16 @@ class ModelAddress:
         connector, _, model_id = text.partition(":")
         return cls(connector, model_id)
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What tells `upload_artifact` where to: `repo_id` for registries that know owners, `name` for all others."""
+        return {"repo_id": self.model_id, "name": self.name}
+
+    @property
+    def name(self) -> str:
+        """The model's own name, without owner and revision."""
+        return self.model_id.partition("@")[0].rpartition("/")[2]
+
     def __str__(self) -> str:
         return f"{self.connector}:{self.model_id}"
 

@@ -42,7 +42,7 @@ def push(
 
     place = address_of(address)
     metadata: dict[str, Any] = dict(parse_override(fact) for fact in facts)
-    metadata |= {"repo_id": place.model_id}
+    metadata = {**place.metadata, **metadata, "repo_id": place.model_id}
     metadata |= {} if private is None else {"private": private}
     metadata |= {} if message is None else {"message": message}
     began = time.monotonic()
@@ -100,7 +100,7 @@ def pull(address: str, directory: Path | None, as_json: bool) -> None:
     Without DIR it is a folder with the model's name, here. A download that was broken off is gone on with.
     """
     place = address_of(address)
-    folder = directory or Path(place.model_id.rpartition("/")[2].partition("@")[0])
+    folder = directory or Path(place.name)
     require_empty(folder)
     began = time.monotonic()
     with Ledger() as ledger:

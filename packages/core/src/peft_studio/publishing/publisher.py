@@ -76,7 +76,7 @@ class Publisher:
         facts = facts_of(self.ledger, job)
 
         def upload(place: ModelAddress) -> NewOperation:
-            metadata = {**facts, "repo_id": place.model_id}
+            metadata = {**facts, **place.metadata}
             return requests.upload_artifact(place.connector, adapter, metadata, key=_key(job, place))
 
         return self.queue.enqueue_all([await asyncio.to_thread(upload, place) for place in places])

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from peft_studio import InvalidConfig, Problem
 from peft_studio.rented import Limits
+from peft_studio.settings import read_settings
 
 BASE_URL: Final = "https://huggingface.co"
 ENDPOINTS_URL: Final = "https://api.endpoints.huggingface.cloud/v2"
@@ -54,14 +55,7 @@ class Settings:
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Self:
         """From what `connect` was given; an empty text is as good as none. Raises `InvalidConfig`."""
-        found: dict[str, Any] = {}
-        problems = []
-        for name, read in _READERS.items():
-            text = (values.get(name) or "").strip()
-            try:
-                found |= {name: read(text)} if text else {}
-            except ValueError as fault:
-                problems.append(Problem(field=name, message=f"{name} must be {fault}, not {text!r}"))
+        found, problems = read_settings(values, _READERS)
         settings = cls(**found, job_token=values.get("job_token") or None)
         if settings.push_to and not settings.job_token:
             problems.append(Problem(field="push_to", message="push_to needs job_token, a token that may write there"))

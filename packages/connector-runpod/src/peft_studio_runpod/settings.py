@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from peft_studio import InvalidConfig, Problem
 from peft_studio.rented import Limits
+from peft_studio.settings import read_settings
 
 BASE_URL: Final = "https://api.runpod.io/v2"
 GRAPHQL_URL: Final = "https://api.runpod.io/graphql"
@@ -55,14 +56,7 @@ class Settings:
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Self:
         """From what `connect` was given; an empty text is as good as none. Raises `InvalidConfig`."""
-        found: dict[str, Any] = {}
-        problems = []
-        for name, read in _READERS.items():
-            text = (values.get(name) or "").strip()
-            try:
-                found |= {name: read(text)} if text else {}
-            except ValueError as fault:
-                problems.append(Problem(field=name, message=f"{name} must be {fault}, not {text!r}"))
+        found, problems = read_settings(values, _READERS)
         settings = cls(**found, hf_token=values.get("hf_token") or None)
         if settings.push_to and not settings.hf_token:
             problems.append(Problem(field="push_to", message="push_to needs hf_token, a token that may write there"))

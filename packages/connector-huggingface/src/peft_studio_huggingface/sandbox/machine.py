@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from typing import Any, Final
 import psutil
 
 from peft_studio_huggingface.hub_job import EAR
+from peft_studio_testkit.sandbox.open_ports import free_ports
 
 #: Variables of the sandbox's own environment that a job gets too, with * for anything; its token is not among them.
 PASSED_ON: Final = (
@@ -58,7 +58,7 @@ class Machine:
         self.mount, disk = folder / "mount", folder / "disk"
         for each in (self.mount, disk / "tmp"):
             each.mkdir(parents=True)
-        self.port, self._ear = _free_ports(2)
+        self.port, self._ear = free_ports(2)
         self._process = subprocess.Popen(
             [self._mapped(part) for part in body["command"]],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -102,18 +102,6 @@ class Machine:
     def _mapped(self, text: str) -> str:
         text = re.sub(rf"(?<![\w./-]){_WORKSPACE}(?![\w.-])", lambda _: str(self.mount), text)
         return re.sub(rf"(?<!\d){EAR}(?!\d)", str(self._ear), text)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 on which nobody listens."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def kill_all(id: str, group: int | None = None) -> None:

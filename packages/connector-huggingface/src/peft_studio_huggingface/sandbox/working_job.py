@@ -6,46 +6,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from peft_studio.models import JobStatus
 from peft_studio_huggingface.sandbox.machine import Machine
 from peft_studio_huggingface.sandbox.rented_job import JOB, RentedJob
 from peft_studio_testkit.sandbox.clock import Clock
-from peft_studio_testkit.sandbox.worker_jobs import FolderJob
+from peft_studio_testkit.sandbox.worker_jobs import MachineJob
 
 _MOUNT: Final = "/workspace"
 _ROOT: Final = "PEFT_STUDIO_WORKER_ROOT"
 
 
-class WorkingJob(RentedJob, FolderJob):
+class WorkingJob(RentedJob, MachineJob):
     """The job in the folder is the training's; the machine that it runs on is the Hub's."""
 
     def __init__(self, id: str, body: Mapping[str, Any], clock: Clock, folder: Path, origin: Callable[[], str]) -> None:
         tag = body["environment"][JOB]
         inside = PurePosixPath(body["environment"].get(_ROOT, _MOUNT)).relative_to(_MOUNT)
-        FolderJob.__init__(self, id, tag, {}, clock.now(), folder / "mount" / inside / tag)
+        MachineJob.__init__(self, id, tag, {}, clock.now(), folder / "mount" / inside / tag)
         self.set_up(body, clock, origin)
         self._is_ended = False
         self._machine = Machine(id, body, folder, self.say, self._on_end)
-
-    @property
-    def received(self) -> dict[str, Any]:
-        """The config as it was brought to the worker; empty before."""
-        try:
-            config: dict[str, Any] = self._folder.read_job()["config"]
-        except FileNotFoundError:
-            return {}
-        return config
-
-    @received.setter
-    def received(self, value: dict[str, Any]) -> None:
-        """It is the worker's."""
-
-    @property
-    def status(self) -> JobStatus:
-        is_gone = self.is_gone  # before the log is read: nothing comes after
-        state = self._folder.last_state()
-        status = JobStatus.PENDING if state is None else JobStatus(state.data["status"])
-        return JobStatus.CANCELLED if is_gone and not status.is_terminal else status
 
     @property
     def open_port(self) -> int | None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from attrs import frozen
 
 from peft_studio_runpod.sandbox.log import PodLog
 from peft_studio_testkit.sandbox.clock import POLL, Clock
+from peft_studio_testkit.sandbox.open_ports import free_ports
 
 #: Variables of the sandbox's own environment that a container gets too, with * for anything.
 PASSED_ON: Final = (
@@ -134,7 +134,7 @@ class Container:
                 return None
             shutil.rmtree(setup.disk, ignore_errors=True)
             (setup.disk / "tmp").mkdir(parents=True)
-            self.ports = dict(zip(setup.ports, _free_ports(len(setup.ports)), strict=True))
+            self.ports = dict(zip(setup.ports, free_ports(len(setup.ports)), strict=True))
             self.starts += 1
             self._log.add("system", f"start container for {setup.pod_id}: begin")
             try:
@@ -184,18 +184,6 @@ def _mapped(text: str, setup: Setup) -> str:
         return text
     pattern = rf"(?<![\w./-]){re.escape(setup.mount_path.rstrip('/'))}(?![\w.-])"
     return re.sub(pattern, lambda _: str(setup.mount), text)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 on which nobody listens."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _kill_all(pod_id: str, group: int) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 
 import httpx2
 
-from peft_studio.models import JobStatus
 from peft_studio_runpod.sandbox.pods import Pod
 from peft_studio_runpod.sandbox.pretending import JOB
-from peft_studio_testkit.sandbox.worker_jobs import FolderJob
+from peft_studio_testkit.sandbox.worker_jobs import MachineJob
 
 _PREFIX = "PEFT_STUDIO_WORKER_"
 
 
-class PodJob(FolderJob):
+class PodJob(MachineJob):
     """What the worker in the pod has written; the folder is there until the sandbox is reset."""
 
     def __init__(self, pod: Pod, folder: Path) -> None:
@@ -24,24 +23,8 @@ class PodJob(FolderJob):
         self._pod = pod
 
     @property
-    def received(self) -> dict[str, Any]:
-        """The config as it was brought to the worker; empty before."""
-        try:
-            config: dict[str, Any] = self._folder.read_job()["config"]
-        except FileNotFoundError:
-            return {}
-        return config
-
-    @received.setter
-    def received(self, value: dict[str, Any]) -> None:
-        """It is the worker's."""
-
-    @property
-    def status(self) -> JobStatus:
-        is_gone = self._pod.is_deleted  # before the log is read: nothing comes after
-        state = self._folder.last_state()
-        status = JobStatus.PENDING if state is None else JobStatus(state.data["status"])
-        return JobStatus.CANCELLED if is_gone and not status.is_terminal else status
+    def is_gone(self) -> bool:
+        return self._pod.is_deleted
 
     def cancel(self) -> bool:
         return self._ask("stop", {"action": "cancel"})

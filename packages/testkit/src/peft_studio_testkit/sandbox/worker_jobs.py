@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,35 @@ class FolderJob(Job):
         except FileNotFoundError:
             said = []
         return f"the worker ended without a word; its last: {said[-1]}" if said else "the worker ended without a word"
+
+
+class MachineJob(FolderJob):
+    """A job folder on the disk of a rented machine: the worker there has been brought the job, and works on it."""
+
+    @property
+    @abstractmethod
+    def is_gone(self) -> bool:
+        """True when the machine is no more."""
+
+    @property
+    def received(self) -> dict[str, Any]:
+        """The config as it was brought to the worker; empty before."""
+        try:
+            config: dict[str, Any] = self._folder.read_job()["config"]
+        except FileNotFoundError:
+            return {}
+        return config
+
+    @received.setter
+    def received(self, value: dict[str, Any]) -> None:
+        """It is the worker's."""
+
+    @property
+    def status(self) -> JobStatus:
+        is_gone = self.is_gone  # before the log is read: nothing comes after
+        state = self._folder.last_state()
+        status = JobStatus.PENDING if state is None else JobStatus(state.data["status"])
+        return JobStatus.CANCELLED if is_gone and not status.is_terminal else status
 
 
 class WorkerJob(FolderJob):

@@ -1,15 +1,9 @@
-"""W&B's own SDK, unchanged and in an environment of its own: it takes the sandbox for W&B.
-
-It comes from the public registry; where that cannot be reached, the tests are skipped and say so.
-"""
+"""W&B's own SDK takes the sandbox for W&B."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,47 +11,12 @@ from typing import Any
 import pytest
 
 from peft_studio import JobStatus, RunBatch, RunRow
-from peft_studio_testkit.vendor import python_with
 from peft_studio_wandb.connector import WandbConnector
 
 pytestmark = pytest.mark.slow
 
-SDK = "wandb==0.31.0"
+CLIENTS = Path(__file__).with_name("clients")
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-PROGRAMS = Path(__file__).with_name("clients")
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the SDK's `python` and `wandb`."""
-    return python_with(tmp_path_factory.mktemp("sdk"), SDK).parent
-
-
-@pytest.fixture
-def run(sandbox, programs, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program of that environment, told by the documented variables where W&B is."""
-
-    def start(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "WANDB_ERROR_REPORTING": "false"}
-        done = subprocess.run(
-            [programs / program, *arguments], env={**own, **sandbox.environment(), **variables}, cwd=tmp_path,
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    return start
-
-
-@pytest.fixture
-def seen(run, tmp_path) -> Callable[..., Any]:
-    """Runs one of our programs for the SDK; answers what it wrote to seen.json."""
-
-    def read(program: str, *arguments: str, **variables: str) -> Any:
-        run("python", str(PROGRAMS / program), *arguments, **variables)
-        return json.loads((tmp_path / "seen.json").read_text(encoding="utf-8"))
-
-    return read
 
 
 def test_the_public_api_reads_back_what_a_run_wrote(sandbox, seen):
@@ -82,7 +41,7 @@ def test_the_public_api_reads_back_what_a_run_wrote(sandbox, seen):
 
 def test_a_run_from_offline_is_synced_once(sandbox, run, api):
     """`wandb offline` needs no server; `wandb sync` brings all of it; once more, forced or not, changes nothing."""
-    run("python", str(PROGRAMS / "small_run.py"), WANDB_MODE="offline")
+    run("python", str(CLIENTS / "small_run.py"), WANDB_MODE="offline")
     assert [] == sandbox.requests
     run("wandb", "sync", "--yes")
     truth = sandbox.run("acme/lora-ft/small-1")
@@ -103,7 +62,7 @@ def test_answers_that_are_lost_double_no_row(sandbox, run):
         sandbox.faults.add(**fault, method="POST", path="/file_stream$")
     wait = {"headers": {"retry-after": "1"}, "body": {"error": "Filestream rate limit exceeded"}}
     sandbox.faults.add("status", "POST", "/file_stream$", code=429, **wait)
-    run("python", str(PROGRAMS / "small_run.py"))
+    run("python", str(CLIENTS / "small_run.py"))
     truth = sandbox.run("small-1")
     assert list(range(50)) == [row["_step"] for row in truth.history.rows]
     assert ([], 0) == (truth.history.replaced, truth.exitcode)

@@ -43,13 +43,15 @@ def spoil(sandbox: WandbSandbox) -> list[Fault]:
     faults = []
     for after in range(2, 60, 4):
         kind = ("reset_before", "reset_after", "status", "reset_after")[after // 4 % 4]
-        how = {"code": 503 if after % 8 else 429} if kind == "status" else {}
+        how = {"code": 429 if after % 32 == 26 else 503} if kind == "status" else {}
         faults.append(sandbox.faults.add(kind, path="file_stream", after=after, **how))
     return faults
 
 
-def test_every_row_arrives_once(tmp_path: Path, sandbox: WandbSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """50,000 rows, resets, 429, 503, and a client that is killed again and again."""
+def test_every_row_arrives_once(
+    tmp_path: Path, sandbox: WandbSandbox, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """50,000 rows, resets, 429, 503, a client that is killed again and again; and W&B's own SDK reads each once."""
     monkeypatch.setenv("PEFT_STUDIO_HOME", str(tmp_path))
     config = TrainingConfig(base_model="model", dataset_path="data.jsonl", experiment_tracker=("wandb",))
     with Ledger() as ledger:
@@ -69,9 +71,12 @@ def test_every_row_arrives_once(tmp_path: Path, sandbox: WandbSandbox, monkeypat
             process.kill()
         ends.append(process.returncode)
     subprocess.run(command, env=environment, check=True, timeout=120)
-    assert ([-signal.SIGKILL] * KILLS, True) == (ends, sum(fault.hits for fault in faults) > KILLS)
+    assert [-signal.SIGKILL] * KILLS == ends
+    assert {"reset_before", "reset_after", 429, 503} == {f.how.get("code", f.kind) for f in faults if f.hits}
     run = sandbox.run(job)
     assert list(range(1, STEPS + 1)) == [row["_step"] for row in run.history.rows]
     assert [1 / step for step in range(1, STEPS + 1)] == [row["train/loss"] for row in run.history.rows]
     assert ([], "finished") == (run.history.replaced, sandbox.runs[job].status)
     assert [f"step {step}" for step in range(100, STEPS + 1, 100)] == sandbox.runs[job].text
+    back = request.getfixturevalue("seen")("read_rows.py", f"jo/peft-studio/{job}")
+    assert ([[step, 1 / step] for step in range(1, STEPS + 1)], "finished") == (back["rows"], back["state"])

@@ -10,6 +10,7 @@ import asyncio
 import os
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
 from http import HTTPStatus
@@ -60,8 +61,8 @@ class EndpointsOfHub(InferenceConnector):
     _router: Transport | None = None
 
     @property
-    def _api(self) -> HubApi:
-        raise NotImplementedError
+    @abstractmethod
+    def _api(self) -> HubApi: ...
 
     def _open_inference(self, token: str, settings: Settings, user: str) -> None:
         self._namespace = settings.namespace or user

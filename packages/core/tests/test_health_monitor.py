@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from peft_studio import ConnectionFailed, ConnectorNotFound, InvalidConfig
 from peft_studio.health import Condition, Health, HealthMonitor
+from peft_studio.health.isolation import Isolated
 
 from .health_props import Gate, Steered, left_probes, probe_threads, raising, registry_of, steered
 
@@ -101,6 +103,37 @@ async def test_the_end_leaves_nothing_behind() -> None:
     assert (1, 1) == (connector.connected, connector.disconnected)
     assert [] == left_probes()
     assert 1 == connector.connected
+
+
+async def test_letting_go_is_not_interrupted() -> None:
+    """However often it is asked to stop meanwhile."""
+    begun, letting_go, let_go = threading.Event(), threading.Event(), threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            letting_go.set()
+            await asyncio.sleep(0.1)
+            let_go.set()
+
+    isolated = Isolated(work, "slow")
+    for moment in (begun, letting_go):
+        assert await asyncio.to_thread(moment.wait, 30)
+        isolated.cancel()
+    await isolated.over(30)
+
+    assert (True, True) == (let_go.is_set(), isolated.is_over)
+
+
+async def test_it_is_never_too_early_to_ask_it_to_stop() -> None:
+    """Its thread may not have got as far as its loop."""
+    for _ in range(50):
+        isolated = Isolated(partial(asyncio.sleep, 3600), "early")
+        isolated.cancel()
+        await isolated.over(10)
+        assert isolated.is_over
 
 
 async def test_a_monitor_that_hangs_nowhere_is_not_stuck() -> None:

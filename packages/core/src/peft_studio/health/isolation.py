@@ -36,6 +36,7 @@ class Isolated(Generic[_T]):
         self._over: Future[None] = Future()
         self._lock = threading.Lock()
         self._cancel: Callable[[], object] | None = None
+        self._is_cancelled = False
         threading.Thread(target=self._run, name=f"peft-studio-{name}", daemon=True).start()
 
     @property
@@ -67,10 +68,11 @@ class Isolated(Generic[_T]):
             over.cancel()
 
     def cancel(self) -> None:
-        """Ask it to stop."""
+        """Ask it to stop. Asked again it is let be: a second time would interrupt what it does to let go."""
         with self._lock:
-            if self._cancel is not None:
+            if self._cancel is not None and not self._is_cancelled:
                 self._cancel()
+            self._is_cancelled = True
 
     def _run(self) -> None:
         for future in (self._answer, self._over):
@@ -90,6 +92,8 @@ class Isolated(Generic[_T]):
         task = loop.create_task(self._work())
         with self._lock:
             self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+            if self._is_cancelled:
+                task.cancel()
         try:
             _settle(self._answer, partial(loop.run_until_complete, task))
             loop.run_until_complete(_tidy())

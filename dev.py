@@ -19,9 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 RUNNER = ROOT / ".nox" / "runner"
 PYTHON = RUNNER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-NOX = "nox>=2025.11"
+NOX = "nox>=2026.10"
 #: Rises when the runner must be made anew.
-RUNNER_VERSION = 1
+RUNNER_VERSION = 2
 
 
 def main(arguments: list[str]) -> int:

@@ -77,7 +77,7 @@ class RawServer:
 
     async def until_closed(self) -> None:
         """Wait until no client holds a connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._idle.wait()
 
     @staticmethod

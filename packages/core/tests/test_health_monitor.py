@@ -152,7 +152,7 @@ async def test_one_that_hangs_does_not_keep_the_others_from_being_asked() -> Non
     """Also when only one may be asked at a time; it is asked again once it has come back."""
     gate, other = Gate(), steered("other")
     stuck = steered("stuck", on_connect=gate)
-    async with monitor_of(stuck, other, concurrency=1, time_limit=0.3) as monitor:
+    async with monitor_of(stuck, other, concurrency=1, time_limit=1) as monitor:
         await until(lambda: other.connected > 3)
         assert Condition.NO_ANSWER is monitor.status("stuck").condition
         assert (1, True) == (stuck.connected, 1 <= len(probe_threads()) <= 2)

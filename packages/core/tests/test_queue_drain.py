@@ -251,7 +251,7 @@ async def test_connectors_side_by_side(desk):
 
     async def handle(attempt):
         if attempt.connector == "acme":
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await other_is_done.wait()
         else:
             other_is_done.set()

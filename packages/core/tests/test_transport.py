@@ -24,7 +24,7 @@ TOKEN = "sk-canary-0123456789"
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform, quick to give up on silence."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with Transport(f"{server.url}/v1", headers=headers, secrets=[TOKEN], timeout=0.3, retries=2) as opened:
+    async with Transport(f"{server.url}/v1", headers=headers, secrets=[TOKEN], timeout=7, retries=2) as opened:
         yield opened
 
 

@@ -33,7 +33,7 @@ TOKEN = "sk-canary-0123456789"
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform that sends two kinds of keys."""
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Api-Key": TOKEN}
-    async with Transport(server.url, headers=headers, secrets=[TOKEN], timeout=0.3, retries=2) as opened:
+    async with Transport(server.url, headers=headers, secrets=[TOKEN], timeout=7, retries=2) as opened:
         yield opened
 
 

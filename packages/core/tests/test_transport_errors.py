@@ -23,7 +23,7 @@ from peft_studio._transport.answers import retry_after
 @pytest.fixture
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform, quick to give up on silence."""
-    async with Transport(f"{server.url}/v1", timeout=0.3, retries=2) as opened:
+    async with Transport(f"{server.url}/v1", timeout=7, retries=2) as opened:
         yield opened
 
 

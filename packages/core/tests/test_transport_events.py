@@ -20,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTr
 @pytest.fixture
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform, quick to give up on silence."""
-    async with Transport(server.url, timeout=0.3, retries=2) as opened:
+    async with Transport(server.url, timeout=1, retries=2) as opened:
         yield opened
 
 

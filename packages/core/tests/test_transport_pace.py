@@ -68,7 +68,7 @@ async def test_a_short_rest_is_waited_for(server: Any) -> None:
         await second.post("jobs", json={})
 
     assert 2 == len(server.requests)
-    assert 0.7 < time.monotonic() - began < 3
+    assert 0.7 < time.monotonic() - began < 30
 
 
 async def test_another_account_does_not_wait(server: Any) -> None:

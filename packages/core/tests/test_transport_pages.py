@@ -13,7 +13,7 @@ from peft_studio import ConnectionFailed, JobNotFound, Transport
 @pytest.fixture
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform."""
-    async with Transport(server.url, timeout=0.5, retries=1) as opened:
+    async with Transport(server.url, timeout=7, retries=1) as opened:
         yield opened
 
 

@@ -24,7 +24,7 @@ READY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform, quick to give up on silence."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with Transport(f"{server.url}/v1", headers=headers, secrets=[TOKEN], timeout=0.3, retries=2) as opened:
+    async with Transport(f"{server.url}/v1", headers=headers, secrets=[TOKEN], timeout=1, retries=2) as opened:
         yield opened
 
 

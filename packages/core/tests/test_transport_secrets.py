@@ -34,7 +34,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def opened(url: str) -> Transport:
     """A client that sends the secret in every place there is."""
     headers = {"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET}
-    return Transport(f"{url}/{quote(SECRET, safe='')}", headers=headers, secrets=[SECRET], timeout=0.2, retries=1)
+    return Transport(f"{url}/{quote(SECRET, safe='')}", headers=headers, secrets=[SECRET], timeout=1, retries=1)
 
 
 def shown(error: BaseException | None) -> str:

@@ -18,7 +18,7 @@ CONTENT = os.urandom(1_000_000)
 @pytest.fixture
 async def transport(server: Any) -> AsyncIterator[Transport]:
     """A client of the platform."""
-    async with Transport(server.url, timeout=0.5, retries=2) as opened:
+    async with Transport(server.url, timeout=7, retries=2) as opened:
         yield opened
 
 

@@ -103,7 +103,7 @@ def sandbox(acme: AcmeSandbox) -> AcmeSandbox:
 def client(sandbox: AcmeSandbox) -> Iterator[httpx2.Client]:
     """A client that knows the key."""
     headers = {"authorization": f"Bearer {sandbox.key}"}
-    with httpx2.Client(base_url=sandbox.url, headers=headers, timeout=5) as client:
+    with httpx2.Client(base_url=sandbox.url, headers=headers, timeout=30) as client:
         yield client
 
 

@@ -26,7 +26,7 @@ class Answer:
         self.status, self.headers, self.body, self.error = status, headers or {}, body, error
 
 
-def by_standard_library(sandbox, method, path, timeout=5.0):
+def by_standard_library(sandbox, method, path, timeout=30.0):
     """http.client, without any convenience."""
     connection = http.client.HTTPConnection("127.0.0.1", int(sandbox.url.rpartition(":")[2]), timeout=timeout)
     try:
@@ -44,7 +44,7 @@ def by_standard_library(sandbox, method, path, timeout=5.0):
         connection.close()
 
 
-def by_httpx2(sandbox, method, path, timeout=5.0):
+def by_httpx2(sandbox, method, path, timeout=30.0):
     """What core's transport is built on."""
     body, headers = b"", {"authorization": f"Bearer {sandbox.key}"}
     content = b"{}" if method == "POST" else None
@@ -142,7 +142,7 @@ def test_reset_after(sandbox, ask):
 def test_a_reset_is_a_real_one(sandbox):
     """The client's system reports ECONNRESET: not an end of the stream."""
     sandbox.faults.add("reset_before")
-    with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)

@@ -51,7 +51,7 @@ def test_reset_cuts_clients_that_are_still_there(sandbox, client):
         _until(lambda: len(sandbox.requests) == 1)
         sandbox.reset()
         assert 0 == sandbox.open_connections
-        waiting.settimeout(5)
+        waiting.settimeout(30)
         with pytest.raises(ConnectionResetError):
             waiting.recv(1)
     assert [] == sandbox.requests
@@ -67,7 +67,7 @@ def test_a_handler_wakes_from_another_thread(sandbox, client):
     sandbox.advance(29)
     assert asking.is_alive()
     sandbox.advance(1)
-    asking.join(5)
+    asking.join(30)
     assert [30] == answers
 
 

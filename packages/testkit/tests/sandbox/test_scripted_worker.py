@@ -177,13 +177,13 @@ def test_a_long_poll_hears_of_the_clock(sandbox, client, feed):
     """Whoever waits for events gets them when time passes, not when the wait is over."""
     feed()
     with ThreadPoolExecutor(1) as reader:
-        answer = reader.submit(client.get, "/events", params={"wait": "9"})
+        answer = reader.submit(client.get, "/events", params={"wait": "50"}, timeout=60)
         while sandbox.open_streams == 0:
             time.sleep(0.005)
         began = time.monotonic()
         sandbox.advance(10)
         assert "running" == answer.result().json()["events"][0]["status"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 40
 
 
 def test_a_long_poll_ends_with_its_client(sandbox, client, feed):
@@ -191,7 +191,7 @@ def test_a_long_poll_ends_with_its_client(sandbox, client, feed):
     feed()
     with pytest.raises(httpx2.ReadTimeout):
         client.get("/events", params={"wait": "60"}, timeout=0.2)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while sandbox.open_streams and time.monotonic() < deadline:
         time.sleep(0.005)
     assert 0 == sandbox.open_streams

@@ -42,10 +42,10 @@ def test_lines_come_while_the_job_runs(sandbox, client, job):
     follower = threading.Thread(target=follow)
     follower.start()
     for _ in range(5):
-        assert arrived.wait(5)
+        assert arrived.wait(30)
         arrived.clear()
         sandbox.advance(1)
-    follower.join(5)
+    follower.join(30)
     assert ["id: 1", "data: a", "", "id: 2", "data: b", "data: c", "", "id: 3", "data: ü", ""] == got[:10]
     assert ["id: 4", "data: d", "", "event: end", "data: completed", ""] == got[10:]
 
@@ -69,7 +69,7 @@ def test_a_stream_ends_when_the_job_is_cancelled(sandbox, client, job):
     while not sandbox.requests:
         pass
     job.cancel()
-    follower.join(5)
+    follower.join(30)
     assert ["id: 1\ndata: a\n\nevent: end\ndata: cancelled\n\n"] == texts
 
 

@@ -29,7 +29,7 @@ def _slip(key, url):
     elif kind == "process":
         subprocess.run([sys.executable, "-c", "import time; time.sleep(1)", key], check=True)
     elif kind == "address":
-        urllib.request.urlopen(f"{url}/v1/account?key={urllib.parse.quote(key, safe='')}", timeout=5)
+        urllib.request.urlopen(f"{url}/v1/account?key={urllib.parse.quote(key, safe='')}", timeout=60)
 
 
 def _talkative(name):

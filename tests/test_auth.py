@@ -59,7 +59,7 @@ class Person:
         """Wait for a question and type the answer, which is echoed or is not."""
         self._terminal.expect_exact(question)
         if not is_shown:
-            assert self._terminal.waitnoecho(timeout=10)
+            assert self._terminal.waitnoecho(timeout=60)
         self._terminal.sendline(answer)
 
     def reads(self) -> tuple[int | None, str]:

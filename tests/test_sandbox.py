@@ -64,13 +64,13 @@ def started(studio):
 
 def _get(address: str, key: str) -> object:
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 
 def _end(process: subprocess.Popen[str], number: int) -> str:
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=60)
     return rest
 
 

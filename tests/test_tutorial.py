@@ -59,7 +59,7 @@ def serve(studio, *arguments: str) -> None:
     assert server.stdout is not None
     assert any("ACME_BASE_URL" in line for line in server.stdout)
     server.send_signal(signal.SIGINT)
-    assert server.wait(timeout=30) in (0, 130)
+    assert server.wait(timeout=60) in (0, 130)
 
 
 @pytest.mark.slow

@@ -30,9 +30,10 @@ from peft_studio.errors import (
 from peft_studio.feeding import told
 from peft_studio.homes import kept_adapter
 from peft_studio.ledger import JobRecord, Ledger
+from peft_studio.location import locate
 from peft_studio.metrics import metrics_of
 from peft_studio.models import JobEvent, JobStatus
-from peft_studio.prices import price_of
+from peft_studio.prices import learn_price
 from peft_studio.session import ConnectorFault
 from peft_studio.training_config import TrainingConfig
 
@@ -50,10 +51,6 @@ PAUSED_SECONDS = 3.0
 LOOK = 30.0
 
 _log = logging.getLogger(__name__)
-
-
-class UnknownOutcome(PlatformError):
-    """The platform's answer to a submission was lost, and it does not know the job by its tag."""
 
 
 class Jobs:
@@ -91,7 +88,7 @@ class Jobs:
             self._ledger.record_lost(job.id, error.what if error.why is None else f"{error.what}: {error.why}")
             await self.finish(job.id, is_empty=True)
             raise
-        await self._learn_price(job)
+        await learn_price(self._manager, self._ledger, job)
         return self._ledger.job(job.id)
 
     async def finish(self, id: str, *, has_adapter: bool = False, is_empty: bool = False) -> list[Ended]:
@@ -129,7 +126,7 @@ class Jobs:
         job = self._ledger.job(id)
         if not (job.status.is_terminal or job.is_queued):
             await self._refresh(job)
-            await self._learn_price(self._ledger.job(job.id))
+            await learn_price(self._manager, self._ledger, self._ledger.job(job.id))
         return self._ledger.job(job.id)
 
     async def follow(self, id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
@@ -339,42 +336,7 @@ class Jobs:
         return self._ledger.job(job.id)
 
     async def _reach(self, job: JobRecord) -> str:
-        """Connect, and return the platform's id of the job; one whose answer was lost is looked for by its tag."""
-        if job.is_queued:
-            raise JobNotFound(f"job {job.id} is queued: it was not submitted yet", remedy="peft-studio queue flush")
-        if not self._manager.is_connected(job.connector):
-            await self._manager.connect(job.connector)
-        if job.platform_id is not None:
-            return job.platform_id
-        found = await self._find(job)
-        if found is None:
-            raise UnknownOutcome(f"it is not known whether job {job.id} reached {job.connector}")
-        self._ledger.record_submitted(job.id, found)
-        return found
-
-    async def _find(self, job: JobRecord) -> str | None:
-        """The platform's id of a job; a connector that finds no jobs may still list what is alive."""
-        try:
-            return await self._manager.find_job(job.connector, job.id)
-        except UnsupportedCapability:
-            pass
-        try:
-            rentals = await self._manager.list_rentals(job.connector)
-        except UnsupportedCapability:  # such a connector cannot tell, so nobody knows
-            return None
-        return next((rental.id for rental in rentals if rental.tag == job.id and rental.kind == "job"), None)
-
-    async def _learn_price(self, job: JobRecord) -> None:
-        """What an hour costs, asked once for each job; where nobody can tell it stays unknown."""
-        if job.hourly_rate is not None or not job.reachable or job.platform_id is None:
-            return
-        try:
-            price = await price_of(self._manager, job)
-        except PeftStudioError as error:
-            _log.info("the price of job %s is not known: %s", job.id, error)
-            return
-        if price is not None and price.hourly_rate is not None:
-            self._ledger.record_price(job.id, price.hourly_rate, price.currency)
+        return await locate(self._manager, self._ledger, job)
 
     @asynccontextmanager
     async def _watched(self, job: JobRecord) -> AsyncGenerator[None]:

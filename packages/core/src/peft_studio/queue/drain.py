@@ -18,8 +18,8 @@ from peft_studio.errors import (
     PeftStudioError,
     RateLimitError,
 )
-from peft_studio.jobs import UnknownOutcome
 from peft_studio.ledger import Ledger
+from peft_studio.location import UnknownOutcome
 from peft_studio.queue.backoff import backoff
 from peft_studio.queue.kinds import KINDS, Attempt, Kind
 from peft_studio.queue.operation import Again, Dead, Done, Operation, Outcome, State

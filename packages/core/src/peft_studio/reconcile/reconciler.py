@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve
 
 from peft_studio.errors import PeftStudioError, PlatformError, UnsupportedCapability
-from peft_studio.jobs import UnknownOutcome
 from peft_studio.ledger import Intent, JobRecord, Ledger, NextAction
+from peft_studio.location import UnknownOutcome
 from peft_studio.reconcile.account import Account, living
 from peft_studio.reconcile.teardown import end, go_on_ending
 

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -134,6 +136,29 @@ def test_a_worker_that_refuses_its_settings(machine) -> None:
     until(lambda: len(worker.platform.requests) == 1)
     until(lambda: "peft-studio-worker bootstrap: the worker ended with exit code 78" in lines(worker))
     assert worker.process.poll() is None
+
+
+def test_stopped_while_it_goes_to_sleep(tmp_path) -> None:
+    """At whatever moment the platform stops the machine, the script ends; a process that is just forked is deaf."""
+    (tmp_path / "sleep").symlink_to(str(shutil.which("sleep")))
+    shell = str(shutil.which("sh"))
+    for number in range(100):
+        script = subprocess.Popen(
+            [shell, "-c", bootstrap_script()],
+            env={"PATH": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            assert b"there is no Python" in script.stderr.readline()
+            assert b"the client must end this machine" in script.stderr.readline()
+            time.sleep(number / 50_000)
+            script.terminate()
+            assert 143 == script.wait(30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGKILL)
+            script.communicate()
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

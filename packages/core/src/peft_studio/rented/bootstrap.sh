@@ -19,14 +19,16 @@ if [ -n "${PEFT_STUDIO_WORKER_VENV:-}" ]; then venv=$PEFT_STUDIO_WORKER_VENV
 elif [ -w /opt ]; then venv=/opt/peft-studio-worker
 else venv=${HOME:-/tmp}/.peft-studio-worker-venv
 fi
+worker=
 child=
 guard=
 
-# The platform stops the machine: pass that on, so that the job writes a checkpoint, and end then.
+# The platform stops the machine: pass that on, so that the job writes a checkpoint, and end then. Whatever else runs has
+# nothing to lose, and would not hear a TERM that comes between its fork and its exec.
 stopped() {
     say "the machine goes down"
-    [ -z "$guard" ] || kill "$guard" 2>/dev/null
-    if [ -n "$child" ]; then kill -TERM "$child" 2>/dev/null; wait "$child"; fi
+    for each in $guard $child; do kill -KILL "$each" 2>/dev/null; done
+    if [ -n "$worker" ]; then kill -TERM "$worker" 2>/dev/null; wait "$worker"; fi
     exit 143
 }
 trap stopped TERM INT
@@ -118,7 +120,7 @@ install_worker() {
     wait "$child"
     code=$?
     child=
-    kill "$guard" 2>/dev/null
+    kill -KILL "$guard" 2>/dev/null
     guard=
     return "$code"
 }
@@ -190,10 +192,10 @@ starts=0
 while [ "$starts" -lt 3 ]; do
     starts=$((starts + 1))
     "$python" -m peft_studio_worker serve &
-    child=$!
-    wait "$child"
+    worker=$!
+    wait "$worker"
     code=$?
-    child=
+    worker=
     [ "$code" -gt 128 ] || break
     say "the worker was killed (exit code $code)"
 done

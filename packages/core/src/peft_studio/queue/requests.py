@@ -107,9 +107,9 @@ def log_events(connector: str, run: str, before: Mapping[str, Any], after: Mappi
     )
 
 
-def finish_run(connector: str, run: str, status: JobStatus) -> NewOperation:
-    """Close a run."""
-    return _of_run("finish_run", connector, run, "finish", {"status": str(status)})
+def finish_run(connector: str, run: str, status: JobStatus, *, after: int = 0) -> NewOperation:
+    """Close a run. One that goes on later may be closed again `after` more has happened in it: its number then."""
+    return _of_run("finish_run", connector, run, f"finish:{after}:{status}", {"status": str(status)})
 
 
 def start_key(run: str) -> str:

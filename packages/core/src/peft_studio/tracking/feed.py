@@ -7,6 +7,7 @@ begins at in its key: of two processes that feed the same run only one can queue
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -57,7 +58,7 @@ class Feeder:
         """As `feed`; a job that cannot be queued, as its config holds a secret, is logged and stops nothing else."""
         try:
             self.feed(job_id)
-        except PeftStudioError as error:
+        except (PeftStudioError, sqlite3.Error) as error:
             _log.warning("job %s could not be queued for its trackers: %s", job_id, error)
 
     def _feed(self, job: JobRecord, tracker: str) -> None:
@@ -69,7 +70,7 @@ class Feeder:
             wanted = requests.log_events(tracker, job.id, place.to_dict(), after.to_dict())
             place = place_after(self.queue.enqueue(wanted))  # that of somebody else, who was first
         if job.status.is_terminal and place.status != str(job.status):  # its log does not tell that it is over
-            self.queue.enqueue(requests.finish_run(tracker, job.id, job.status))
+            self.queue.enqueue(requests.finish_run(tracker, job.id, job.status, after=place.through))
 
     def _place(self, tracker: str, run: str) -> Place:
         last = self.queue.last_of(tracker, requests.run_stream(run), "log_events")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from peft_studio.models import JobEvent, JobStatus, RunBatch, RunLine, RunRow
 
@@ -63,24 +63,33 @@ class _Fold:
                 self._measure(event, _EVAL)
             case "log" | "error":
                 is_error = event.type == "error" or event.data.get("level") == "error"
-                text = str(event.data.get("message", ""))
+                text = str(event.data.get("message") or "").encode(errors="replace").decode()  # no half of a pair
                 self.lines += [RunLine(time=event.time, text=line, is_error=is_error) for line in text.splitlines()]
-            case "state":
+            case "state" if event.data.get("status") in list(JobStatus):  # the ledger notes any other
                 status = JobStatus(event.data["status"])
                 has_stopped = status.is_terminal or status is JobStatus.PAUSED
                 self.status = status if has_stopped else None
 
     def _measure(self, event: JobEvent, names: Mapping[str, str]) -> None:
-        step, last = int(event.data["step"]), self.before.last_step
-        metrics = {name: event.data[key] for key, name in names.items() if event.data.get(key) is not None}
-        if not metrics or (last is not None and step <= last):
+        """Put what is a number into the row of its step; what was measured there before stays as it was."""
+        step, last = _step_of(event), self.before.last_step
+        if step is None or (last is not None and step <= last):
             return
-        known = self.rows.get(step)
-        self.rows[step] = RunRow(
-            step=step, time=event.time if known is None else known.time,
-            metrics={**({} if known is None else known.metrics), **metrics},
-        )  # fmt: skip
-        self.summary |= metrics
+        known = self.rows.get(step, RunRow(step=step, time=event.time, metrics={}))
+        fresh = {name: event.data[key] for key, name in names.items() if _is_number(event.data.get(key))}
+        fresh = {name: value for name, value in fresh.items() if name not in known.metrics}
+        if fresh:
+            self.rows[step] = evolve(known, metrics={**known.metrics, **fresh})
+            self.summary |= fresh
+
+
+def _step_of(event: JobEvent) -> int | None:
+    step = event.data.get("step")
+    return int(step) if isinstance(step, int) or (isinstance(step, float) and step.is_integer()) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def fold(events: Iterable[JobEvent], before: Place) -> tuple[RunBatch, Place]:
@@ -90,8 +99,9 @@ def fold(events: Iterable[JobEvent], before: Place) -> tuple[RunBatch, Place]:
     for event in events:
         folding.add(event)
         through = event.sequence
+    rows = tuple(folding.rows[step] for step in sorted(folding.rows))
     batch = RunBatch(
-        rows=tuple(folding.rows.values()), first_row=before.rows, lines=tuple(folding.lines), first_line=before.lines,
+        rows=rows, first_row=before.rows, lines=tuple(folding.lines), first_line=before.lines,
         summary=folding.summary, status=folding.status,
     )  # fmt: skip
     after = Place(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from peft_studio import (
     ArtifactNotFound,
@@ -133,6 +134,17 @@ def test_metrics_of_a_step_are_one_row(sandbox: WandbSandbox) -> None:
     assert 1 == len(sandbox.run("job-1").history.rows)
 
 
+def test_what_is_logged_while_its_row_is_under_way_is_sent_too(sandbox: WandbSandbox) -> None:
+    """Two that measure the same step at once lose nothing: the answer is to the row as it was sent."""
+
+    async def work(connector: WandbConnector) -> None:
+        run = await connector.start_run({"run_id": "job-1"})
+        await asyncio.gather(*(connector.log_metrics(run, {name: 1.0}, 5) for name in ("loss", "eval", "norm")))
+
+    use(sandbox, work)
+    assert [(5, {"loss": 1.0, "eval": 1.0, "norm": 1.0})] == sandbox.runs["job-1"].metrics
+
+
 def test_another_process_goes_on_at_the_end(sandbox: WandbSandbox) -> None:
     """A run that another process has begun is gone on with after its last row and line."""
     run = use(sandbox, lambda connector: connector.start_run({"run_id": "job-1"}))
@@ -168,6 +180,40 @@ def test_batch_ends_the_run(sandbox: WandbSandbox) -> None:
     use(sandbox, lambda connector: connector.log_batch(run, batch(0, 1, status=JobStatus.CANCELLED)))
     assert '{"loss": 0.5, "job_status": "cancelled"}' == sandbox.run("job-1").summary
     assert "cancelled" == sandbox.runs["job-1"].status
+
+
+def test_end_told_by_another_process_keeps_the_summary() -> None:
+    """W&B shows a summary some seconds late: who closes a run that others wrote waits for it, lest it be undone."""
+
+    class Patient(WandbConnector):
+        settling = 1.0
+
+    async def work(sandbox: WandbSandbox) -> None:
+        connector = Patient()
+        await connector.connect(sandbox.credentials())
+        run = await connector.start_run({"run_id": "job-1"})
+        for piece in (batch(0, 1), batch(1, 1)):
+            await connector.log_batch(run, piece)
+        await connector.disconnect()
+        await connector.connect(sandbox.credentials())
+        await connector.finish_run(run, JobStatus.CANCELLED)
+        await connector.disconnect()
+
+    with WandbSandbox(speed=100) as sandbox:
+        sandbox.run_fields.lag = 80
+        asyncio.run(work(sandbox))
+        assert '{"loss": 0.5, "job_status": "cancelled"}' == sandbox.run("job-1").summary
+
+
+def test_odd_lines_cost_no_row(sandbox: WandbSandbox) -> None:
+    """A line that is too long is cut, and half of a pair replaced: what comes with them arrives."""
+    run = use(sandbox, lambda connector: connector.start_run({"run_id": "job-1"}))
+    texts = "x" * 11_000_000, "half \ud800", "two\x85lines"
+    odd = evolve(batch(0, 2), lines=tuple(RunLine(time=NOON, text=text) for text in texts))
+    use(sandbox, lambda connector: connector.log_batch(run, odd))
+    told = sandbox.runs["job-1"]
+    assert ([0, 1], ["half ?", "two lines"]) == ([step for step, _ in told.metrics], told.text[1:])
+    assert told.text[0].endswith(f"x… ({11_000_000 - 2**20} more)")
 
 
 def test_large_batch_is_sent_in_parts(sandbox: WandbSandbox) -> None:
@@ -262,6 +308,21 @@ def test_damaged_file_is_refused(sandbox: WandbSandbox, adapter: Path, tmp_path:
     with pytest.raises(PlatformError, match="damaged"):
         use(sandbox, lambda connector: connector.download_version(path, tmp_path / "home"))
     assert not (tmp_path / "home").exists()
+
+
+def test_files_of_another_version_do_not_come_along(sandbox: WandbSandbox, adapter: Path, tmp_path: Path) -> None:
+    """What arrived before a download was broken off is of no use to that of another version."""
+    path = use(sandbox, lambda connector: connector.upload_artifact(str(adapter), {"name": "a"}))
+    small = min(sandbox.storage.blobs.values(), key=lambda blob: blob.size)
+    small.path.write_bytes(b"x" * small.size)
+    with pytest.raises(PlatformError, match="damaged"):
+        use(sandbox, lambda connector: connector.download_version(path, tmp_path / "home"))
+    (adapter / "adapter_model.safetensors").unlink()
+    (adapter / "adapter_model.bin").write_bytes(b"weights")
+    (adapter / "deep" / "notes.md").write_text("changed")
+    other = use(sandbox, lambda connector: connector.upload_artifact(str(adapter), {"name": "a"}))
+    home = use(sandbox, bringing(other, tmp_path / "home"))
+    assert {"adapter_model.bin", "notes.md"} == {each.name for each in home.rglob("*") if each.is_file()}
 
 
 def test_what_is_not_there_is_told(sandbox: WandbSandbox, tmp_path: Path) -> None:

@@ -178,12 +178,14 @@ class Download:
         arriving = self.destination.with_name(f".{self.destination.name}.part")
         arriving.mkdir(parents=True, exist_ok=True)
         contents = await self._contents(arriving)
+        names = frozenset(contents)
         async for node in self.api.artifact_files(self.artifact):
             entry = contents.pop(node["name"], None)
             if entry is not None:
                 await self._bring(node, entry, arriving)
         if contents:
             raise ArtifactNotFound(f"W&B lacks {', '.join(sorted(contents))} of the artifact")
+        await asyncio.to_thread(_keep_only, names, arriving)
         put_in_place(arriving, self.destination)
         return self.destination
 
@@ -207,6 +209,13 @@ class Download:
         if await asyncio.to_thread(md5_of, file) != entry["digest"]:
             file.unlink()
             raise PlatformError(f"{node['name']} arrived damaged", why="its md5 is not that of the manifest")
+
+
+def _keep_only(names: frozenset[str], folder: Path) -> None:
+    """What has arrived of another artifact, that was to come here before, does not come along."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in names:
+            path.unlink()
 
 
 def md5_of(path: Path) -> str:

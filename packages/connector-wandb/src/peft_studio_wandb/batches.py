@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from peft_studio import InvalidConfig, JobStatus, RunBatch, RunRow
+from peft_studio import InvalidConfig, JobStatus, RunBatch, RunLine, RunRow
 from peft_studio_wandb.api import WandbApi
-from peft_studio_wandb.journal import Lines, as_line, checked, console_lines
+from peft_studio_wandb.journal import LARGEST_PART, Lines, as_line, checked, console_lines
 from peft_studio_wandb.paths import RunPath
 from peft_studio_wandb.run_stream import CONSOLE, HISTORY, SUMMARY, at
 
+#: Of a console line, letters: each takes up to four bytes.
+LONGEST_TEXT: Final = LARGEST_PART // 4
 #: How a run can end. W&B has no word for cancelled that a client may say: it stands in the summary.
 _EXIT_CODES: Final = {JobStatus.COMPLETED: 0, JobStatus.FAILED: 1, JobStatus.CANCELLED: 130}
 
@@ -30,8 +32,7 @@ async def send_batch(api: WandbApi, run: RunPath, batch: RunBatch) -> bool:
     for row in batch.rows:
         rows.put(rows.end, _line_of(row))
     for line in batch.lines:
-        text = " ".join(line.text.splitlines())  # a line has one place, whatever is in it
-        lines.put(lines.end, *console_lines(text, line.time, is_error=line.is_error))
+        lines.put(lines.end, _console_line(line))
     is_stopped = False
     while True:
         files: dict[str, Any] = {}
@@ -46,6 +47,15 @@ async def send_batch(api: WandbApi, run: RunPath, batch: RunBatch) -> bool:
         end = {} if batch.status is None else ending(batch.status)
         body = {"files": {**files, SUMMARY: at(0, [_summary(batch)])}, **end}
         return await api.stream(run, body) or is_stopped
+
+
+def _console_line(line: RunLine) -> str:
+    """A line has one place, whatever is in it; one that is longer than W&B keeps is cut, as all before it is told."""
+    text = " ".join(line.text.splitlines())
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[:LONGEST_TEXT]}… ({len(text) - LONGEST_TEXT} more)"
+    (written,) = console_lines(text, line.time, is_error=line.is_error)
+    return written
 
 
 def _line_of(row: RunRow) -> str:

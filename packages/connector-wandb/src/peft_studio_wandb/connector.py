@@ -56,7 +56,7 @@ class WandbConnector(TrackingConnector):
     description: ClassVar[str] = "Records runs and keeps their artifacts at Weights & Biases"
     version: ClassVar[str] = __version__
 
-    #: Seconds after which W&B's count of lines is believed: it is 2 to 4 behind.
+    #: Seconds after which W&B's count of lines, and its summary, are believed: they are 2 to 4 behind.
     settling: ClassVar[float] = 5.0
 
     def __init__(self) -> None:
@@ -157,9 +157,11 @@ class WandbConnector(TrackingConnector):
         """Close the run, after everything that is still to be sent. A paused one may be preempted and come back."""
         run = self._path(run_id)
         stream = self._streams.get(run)
-        if stream is not None:
-            await stream.flush()
         end = ending(status)
+        if stream is None:  # who wrote the last of it is not known: it may not be shown yet
+            await asyncio.sleep(self.settling)
+        else:
+            await stream.flush()
         known = json.loads((await self._api.run(run)).get("summaryMetrics") or "{}")
         written = {} if stream is None else stream.journal.summary
         summary = as_line({**known, **written, "job_status": str(status)})

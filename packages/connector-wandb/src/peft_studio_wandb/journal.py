@@ -52,9 +52,10 @@ class Lines:
         return first, list(_fitting(self._unsent, first))
 
     def confirm(self, part: tuple[int, list[str]]) -> None:
-        """W&B has them."""
-        for offset in range(part[0], part[0] + len(part[1])):
-            del self._unsent[offset]
+        """W&B has them; a line that was written anew while they were under way is still to be sent."""
+        for offset, line in enumerate(part[1], start=part[0]):
+            if self._unsent[offset] == line:
+                del self._unsent[offset]
 
 
 @define
@@ -106,6 +107,7 @@ def console_lines(text: str, time: datetime, *, is_error: bool = False) -> list[
     """Lines of the console as W&B keeps them: `[ERROR ]<time, UTC> text`."""
     start = "ERROR " if is_error else ""
     written = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    text = text.encode(errors="replace").decode()  # half of a pair cannot be sent
     return [f"{start}{written} {line}" for line in _LINE_BREAK.split(text)]
 
 

@@ -70,7 +70,8 @@ def _lines(name: str, part: Any) -> tuple[int, list[str]]:
 
 def _write(run: WandbRun, name: str, offset: int, content: list[str], now: float) -> None:
     if name == SUMMARY:
-        run.summary = content[-1] if content else run.summary
+        if content:
+            run.sum_up(content[-1], now)
         return
     lines = {HISTORY: run.history, EVENTS: run.events, OUTPUT: run.output}.get(name)
     if lines is None:

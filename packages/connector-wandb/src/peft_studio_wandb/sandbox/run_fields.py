@@ -21,7 +21,7 @@ class RunFields:
     def __init__(self, workspace: Workspace, storage: Storage) -> None:
         self._workspace = workspace
         self._storage = storage
-        #: How far the counts of lines are behind, seconds of the clock.
+        #: How far the counts of lines, and the summary, are behind, seconds of the clock.
         self.lag = 0.0
         #: Rows are counted and not handed out any more.
         self.hides_history = False
@@ -72,7 +72,7 @@ class RunFields:
             "host": sent.get("host"), "state": run.state(now), "stopped": run.stopped, "readOnly": False,
             "user": self.user(), "createdAt": date(run.created), "heartbeatAt": date(run.heartbeat),
             "config": run.config, "wandbConfig": lambda _info, keys=None: _wandb_config(run.config, keys),
-            "summaryMetrics": run.summary, **self._lines(run), **self._files(run),
+            "summaryMetrics": run.summary_at(now - self.lag), **self._lines(run), **self._files(run),
         }  # fmt: skip
 
     def _lines(self, run: WandbRun) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class WandbRun:
     #: JSON document, each value wrapped as `{"value": ...}`.
     config: str = "{}"
     summary: str = "{}"
+    #: What it was before, each with the time at which it was replaced.
+    earlier_summaries: list[tuple[float, str]] = field(factory=list)
     history: Lines = field(factory=Lines)
     events: Lines = field(factory=Lines)
     output: Lines = field(factory=Lines)
@@ -68,6 +70,15 @@ class WandbRun:
         if self.preempting:
             return "preempted" if is_silent else "preempting"
         return "crashed" if is_silent and self.word == "running" else self.word
+
+    def sum_up(self, text: str, now: float) -> None:
+        """Replace the summary."""
+        self.earlier_summaries.append((now, self.summary))
+        self.summary = text
+
+    def summary_at(self, moment: float) -> str:
+        """What the summary was then."""
+        return next((text for end, text in self.earlier_summaries if end > moment), self.summary)
 
     def snapshot(self, now: float) -> Run:
         """As every tracker of the testkit tells it."""

@@ -29,7 +29,7 @@ class Writer(Reader):
         if run is None:
             project = self._workspace.open_project(given.get("entityName"), given.get("modelName"))
             run, inserted = self._workspace.open_run(project, given["name"])
-        _change(run, given)
+        _change(run, given, self._workspace.clock.now())
         return {"bucket": self._runs.run(run), "inserted": inserted}
 
     def upsertModel(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 -- its field
@@ -159,13 +159,14 @@ class Writer(Reader):
         return project.runs[input["runName"]]
 
 
-def _change(run: WandbRun, given: dict[str, Any]) -> None:
+def _change(run: WandbRun, given: dict[str, Any], now: float) -> None:
     """Take over what was given. The whole config is replaced: the SDK always sends all of it."""
     for name in ("config", "summaryMetrics"):
         if name in given and not isinstance(_parsed(given[name]), dict):
             raise Refusal(400, f"{name} is no JSON object")
     run.config = given.get("config", run.config)
-    run.summary = given.get("summaryMetrics", run.summary)
+    if "summaryMetrics" in given:
+        run.sum_up(given["summaryMetrics"], now)
     run.display_name = given.get("displayName", run.display_name)
     run.word = given.get("state", run.word)
     names = ("description", "notes", "tags", "groupName", "jobType", "commit", "host")

@@ -39,6 +39,7 @@ class Clockwork(TrainingConnector):
     said: list[JobEvent]
     is_reachable: bool | None = True
     is_over = False
+    is_readable = True
     is_known = True
     tags: dict[str, str]
     asked_after: list[int]
@@ -73,6 +74,8 @@ class Clockwork(TrainingConnector):
 
     async def stream_events(self, job_id, after=0):
         self.asked_after.append(after)
+        if not self.is_readable:
+            raise ConnectionFailed("the connection broke")
         for said in list(self.said):
             if said.sequence > after:
                 await asyncio.sleep(0)
@@ -93,6 +96,7 @@ async def service(tmp_path):
     """Jobs, their ledger and the connector behind them."""
     Clockwork.said, Clockwork.asked_after = [event(1, message="a"), event(2, message="b")], []
     Clockwork.is_reachable, Clockwork.is_known, Clockwork.is_over, Clockwork.tags = True, True, False, {}
+    Clockwork.is_readable = True
     with Ledger(tmp_path / "ledger.sqlite3") as ledger:
         manager = ConnectorManager(ledger=ledger)
         manager.register_connector(Clockwork)
@@ -171,6 +175,21 @@ async def test_last_words_are_copied(service):
 
     assert JobStatus.COMPLETED is (await jobs.get(job.id)).status
     assert 3 == ledger.last_sequence(job.id)
+
+
+async def test_last_words_that_were_lost_are_copied_later(service):
+    """A connection that breaks between the end of a job and its log costs nothing but time."""
+    jobs, _ = service
+    job = await jobs.submit("clockwork", CONFIG)
+    Clockwork.is_over, Clockwork.is_readable = True, False
+
+    assert JobStatus.COMPLETED is (await jobs.get(job.id)).status
+    assert [] == await told(jobs, job.id)
+    Clockwork.is_readable = True
+    assert [1, 2] == await told(jobs, job.id)
+    before = len(Clockwork.asked_after)
+    assert [1, 2] == await told(jobs, job.id)
+    assert before == len(Clockwork.asked_after)
 
 
 async def test_unknown_outcome_is_said(service):

@@ -29,6 +29,7 @@ from peft_studio.errors import (
 )
 from peft_studio.feeding import told
 from peft_studio.homes import kept_adapter
+from peft_studio.last_words import PAUSED_SECONDS, copy_paused, copy_rest
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.location import locate
 from peft_studio.metrics import metrics_of
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 BATCH = 500
 BATCH_SECONDS = 0.2
 
-#: Seconds for what a job that was just paused has said.
-PAUSED_SECONDS = 3.0
 #: Seconds between two looks at the budget of a job that is followed.
 LOOK = 30.0
 
@@ -124,7 +123,9 @@ class Jobs:
     async def get(self, id: str) -> JobRecord:
         """One job, asked about unless it is over."""
         job = self._ledger.job(id)
-        if not (job.status.is_terminal or job.is_queued):
+        if job.status.is_terminal:
+            await copy_rest(job, self.drain, self._ledger)
+        elif not job.is_queued:
             await self._refresh(job)
             await learn_price(self._manager, self._ledger, self._ledger.job(job.id))
         return self._ledger.job(job.id)
@@ -136,6 +137,7 @@ class Jobs:
         What was rented for the job is ended when the job is over and its adapter is home: see `finish`.
         """
         job = self._ledger.job(id)
+        await copy_rest(job, self.drain, self._ledger)
         known = self._ledger.last_sequence(job.id)
         for event in self._ledger.events(job.id, after):
             if event.sequence <= known:  # another viewer may be adding more at this moment
@@ -158,14 +160,6 @@ class Jobs:
         job = self._ledger.job(id)
         async for _ in self._incoming(job, self._ledger.last_sequence(job.id)):
             pass
-
-    async def _drain_paused(self, id: str) -> None:
-        """As far as it goes in moments: the log of a paused job ends on some platforms, on others only with the job."""
-        try:
-            async with asyncio.timeout(PAUSED_SECONDS):
-                await self.drain(id)
-        except TimeoutError:
-            _log.info("the log of job %s goes on while it is paused", id)
 
     async def locate(self, id: str) -> str:
         """The platform's id of a job; one whose answer was lost is looked for, and adopted.
@@ -313,7 +307,7 @@ class Jobs:
             if status.is_terminal:
                 await self.drain(job.id)
             elif status is JobStatus.PAUSED and job.status is not status:
-                await self._drain_paused(job.id)
+                await copy_paused(job, self.drain)
             self._breakers.answered(job.connector)
         except JobNotFound as error:
             self._record_gone(job.id, error)

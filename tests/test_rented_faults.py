@@ -47,6 +47,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "reset": ("reset_before", {}),
     "done, reset": ("reset_after", {}),
     "401": ("status", {"code": 401}),
+    "404 page": ("status", {"code": 404, "body": "404 page not found", "headers": {"content-type": "text/plain"}}),
     "429": ("status", {"code": 429, "headers": {"Retry-After": "1"}}),
     "500": ("status", {"code": 500}),
     "done, 500": ("status", {"code": 500, "commit": True}),

@@ -100,9 +100,17 @@ class RunpodApi:
         return [pod for pod in pods if pod.status != TERMINATED]
 
     async def pod(self, id: str) -> Pod:
-        """Raises `JobNotFound`, also for one that is only remembered."""
-        with _explained():
-            pod = Pod.of(await self._rest.get("pods", id, missing=JobNotFound))
+        """Raises `JobNotFound`, also for one that is only remembered.
+
+        A 404 may come from anything between here and RunPod: the pod is gone when the list does not have it either.
+        """
+        try:
+            with _explained():
+                pod = Pod.of(await self._rest.get("pods", id, missing=JobNotFound))
+        except JobNotFound as error:
+            if id in {pod.id for pod in await self.pods()}:
+                raise ConnectionFailed(error.what, why="its list has the pod", connector=error.connector) from None
+            raise
         if pod.status == TERMINATED:
             raise JobNotFound(f"RunPod has no pod {id} any more", why=pod.status)
         return pod

@@ -63,7 +63,8 @@ class WorkerState:
 class Worker:
     """The worker of one job at `address`; `token` is the job's own.
 
-    It always knows its job and its events: a 404 there is the word of something in between, and a `ConnectionFailed`.
+    It knows all of its addresses, whatever it holds: a 404 is the word of something in between, and a
+    `ConnectionFailed`; the worker's own says that an input or the artifact is not there yet.
 
     `certificate` is the only one that it may show. `piece` is how much of a file the first request
     brings, bytes; the line decides about the others.
@@ -122,7 +123,7 @@ class Worker:
             "inputs": [each.to_dict() for each in inputs],
             "created": created.astimezone(UTC).isoformat(),
         }
-        await self._transport.put("job", json=document, idempotent=True)
+        await self._transport.put("job", json=document, idempotent=True, missing=ConnectionFailed)
 
     async def upload(self, each: Input, tell: Progress | None = None) -> None:
         """Piece by piece, from where it ended, until all is there; gives up when nothing arrives any more."""
@@ -160,19 +161,19 @@ class Worker:
 
     async def stop(self, action: str) -> None:
         """Let the job "pause" at a checkpoint, or "cancel" it."""
-        await self._transport.post("stop", json={"action": action}, idempotent=True)
+        await self._transport.post("stop", json={"action": action}, idempotent=True, missing=ConnectionFailed)
 
     async def resume(self) -> None:
         """Let a stopped job go on from its checkpoint."""
-        await self._transport.post("resume", json={}, idempotent=True)
+        await self._transport.post("resume", json={}, idempotent=True, missing=ConnectionFailed)
 
     async def acknowledge(self, manifest: Manifest) -> None:
         """The whole artifact is here and verified: the machine may end itself."""
-        await self._transport.post("ack", json={"manifest": manifest.sha256}, idempotent=True)
+        await self._transport.post("ack", json={"manifest": manifest.sha256}, idempotent=True, missing=ConnectionFailed)
 
     async def abandon(self) -> None:
         """Nobody wants the artifact: the machine may end itself."""
-        await self._transport.post("ack", json={"abandon": True}, idempotent=True)
+        await self._transport.post("ack", json={"abandon": True}, idempotent=True, missing=ConnectionFailed)
 
     async def download(self, destination: Path) -> Manifest:
         """Bring the artifact to `destination`, which must be new or empty; verified, and in one rename.
@@ -189,14 +190,22 @@ class Worker:
             file = arriving / entry.path
             if not (file.is_file() and file.stat().st_size == entry.size):
                 parts = entry.path.split("/")
-                await self._transport.download("artifact", *parts, file=file, sha256=entry.sha256, size=entry.size)
+                await self._transport.download(
+                    "artifact", *parts, file=file, sha256=entry.sha256, size=entry.size, missing=ConnectionFailed
+                )
                 arrived.add(entry.path)
         (arriving / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
         await asyncio.to_thread(_put_verified, arriving, destination, arrived)
         return manifest
 
     async def _manifest(self) -> Manifest:
-        document = await self._transport.get("artifact", missing=ArtifactNotFound)
+        """Raises `ArtifactNotFound` only when the worker itself says so: whoever believes it ends the machine."""
+        try:
+            document = await self._transport.get("artifact", missing=ArtifactNotFound)
+        except ArtifactNotFound as error:
+            if (await self.state()).has_artifact:
+                raise ConnectionFailed(error.what, why=error.why, connector=error.connector) from None
+            raise
         return Manifest.from_document(document)
 
     async def _progress(self, each: Input) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from peft_studio_runpod.connector import RunpodConnector
@@ -82,9 +83,9 @@ def eventually() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def alive() -> Callable[[Pod], list[str]]:
-    """The command lines of what is alive of a pod."""
-    return lambda pod: [" ".join(process.cmdline()) for process in processes_of(pod.id)]
+def alive() -> Callable[[Pod], list[psutil.Process]]:
+    """What is alive of a pod; it may be gone a moment later."""
+    return lambda pod: list(processes_of(pod.id))
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from peft_studio_worker.serving.visits import Visits
 
@@ -54,4 +56,12 @@ class Gate:
             await problem(401, "the token of this job is missing or wrong", headers)(scope, receive, send)
             return
         with self._visits.visit():
-            await self._app(scope, receive, send)
+            await self._app(scope, self._noted(receive), self._noted(send))
+
+    def _noted(self, pass_on: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def noted(*message: Message) -> Any:
+            passed = await pass_on(*message)
+            self._visits.note()
+            return passed
+
+        return noted

@@ -1,9 +1,13 @@
-"""When the client was here last. A request that is still under way counts as now."""
+"""When the client was here last. A request that is still under way counts as now, while something comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+#: Seconds of silence after which an open request is believed to have nobody at its other end. Answers take less.
+SILENCE: Final = 90.0
 
 
 class Visits:
@@ -18,8 +22,12 @@ class Visits:
 
     @property
     def last(self) -> float:
-        """When the last request of the client ended."""
-        return self._clock() if self._present else self._last
+        """When the client was here last."""
+        return min(self._clock(), self._last + SILENCE) if self._present else self._last
+
+    def note(self) -> None:
+        """Something of a request has come in, or gone out."""
+        self._last = self._clock()
 
     def note_input(self) -> None:
         """Bytes of an input are coming in."""
@@ -29,8 +37,9 @@ class Visits:
     def visit(self) -> Iterator[None]:
         """One request."""
         self._present += 1
+        self.note()
         try:
             yield
         finally:
             self._present -= 1
-            self._last = self._clock()
+            self.note()

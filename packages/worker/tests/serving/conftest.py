@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,8 @@ class Worker:
     def finished(self, status: str = "completed", **files: bytes) -> Worker:
         """Lay out the folder of a job that is over, as the supervisor leaves it; no training."""
         self.folder.path.mkdir(parents=True)
-        self.folder.write_job({"id": "ps-job", "created": "2026-01-01T00:00:00Z", "config": {}, "inputs": []})
+        now = datetime.now(UTC).isoformat()
+        self.folder.write_job({"id": "ps-job", "created": now, "config": {}, "inputs": []})
         if files:
             self.folder.artifact.mkdir()
             for name, content in files.items():

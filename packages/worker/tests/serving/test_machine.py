@@ -9,11 +9,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from peft_studio_worker.events import EventLog
+from peft_studio_worker.job_folder import write_json
 from peft_studio_worker.serving.teardown import parse_steps, try_all
 
 from .conftest import TOKEN, until
@@ -266,3 +269,56 @@ def test_the_package_is_light() -> None:
 
     assert int(words[0]) > 1000
     assert not {"starlette", "uvicorn", "torch"} & set(words)
+
+
+def test_a_log_that_cannot_be_read_keeps_no_machine_alive(machine) -> None:
+    """Nobody knows any more how the job is; the machine ends at its limit all the same."""
+    worker = machine(DEADLINE="2").finished(**{"adapter.bin": b"1"}).start()
+    with worker.folder.events.open("ab") as log:
+        log.write(b'{"type":"state", damaged\n')
+
+    until(lambda: worker.platform.requests)
+    assert "the machine ends: the machine's deadline of 2 s is reached" in worker.said.read_text()
+
+
+def test_a_machine_that_stood_still_has_not_aged(machine) -> None:
+    """A paused job's machine is stopped for days, for little money: it does not end when it is started again."""
+    worker = machine(DEADLINE="7200").finished("paused")
+    days_ago = datetime.now(UTC) - timedelta(days=9)
+    aged(worker, days_ago)
+    worker.start()
+
+    left = datetime.fromisoformat(worker.job["ends_by"]) - datetime.now(UTC)
+    assert timedelta(hours=1) < left <= timedelta(hours=2)
+    worker.kill()
+    worker.start()
+    again = datetime.fromisoformat(worker.job["ends_by"]) - datetime.now(UTC)
+    assert timedelta(0) <= left - again < timedelta(hours=1)
+    assert [] == worker.platform.requests
+
+
+def test_a_machine_that_waited_has_aged(machine) -> None:
+    """Where the worker was there until a moment ago the machine did not stand still, whatever its job did."""
+    worker = machine(DEADLINE="7200").finished("paused")
+    aged(worker, datetime.now(UTC) - timedelta(days=9), last_seen=time.time())
+    worker.start()
+
+    assert "the machine's deadline of 7200 s is reached" == ended(worker)
+
+
+def aged(worker, since: datetime, **record: float) -> None:
+    """Let machine and job be as old as that."""
+    lines = [json.loads(line) for line in worker.folder.events.read_bytes().splitlines()]
+    lines = [{**line, "time": since.isoformat(timespec="milliseconds")} for line in lines]
+    worker.folder.events.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    write_json(worker.folder.path / "machine.json", {"first_start": since.timestamp(), **record})
+
+
+def test_money_counts_from_the_creation_that_comes_with_the_job(machine) -> None:
+    """The platform bills the time before the worker came up, too; the client has asked it since when."""
+    worker = machine(MAX_COST="5", HOURLY_RATE="2.5").finished(**{"adapter.bin": b"1"})
+    worker.folder.write_job({**worker.folder.read_job(), "created": "2026-01-31T12:00:00+00:00"})
+    worker.start()
+
+    assert "the machine's maximum cost of 5 USD is reached" == ended(worker)
+    assert "2026-01-31T12:00:00.000Z" == worker.job["started"]

@@ -306,8 +306,9 @@ class RentedMachineConnector(TrainingConnector):
             if (await worker.state()).has_job:
                 return
             there, inputs = await asyncio.to_thread(inputs_of, config)
-            created = machine.created or datetime.now(UTC)
-            await worker.start(there, inputs, created=created, tell=lambda done, size: tell(_uploaded(done, size)))
+            await worker.start(
+                there, inputs, created=machine.created, tell=lambda done, size: tell(_uploaded(done, size))
+            )
 
     def _launch(self, tag: str, config: TrainingConfig, offer: Offer) -> Launch:
         limits = self.limits

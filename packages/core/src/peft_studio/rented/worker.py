@@ -107,11 +107,12 @@ class Worker:
         return isinstance(answer, Mapping) and "worker" in answer
 
     async def start(
-        self, config: TrainingConfig, inputs: Sequence[Input], *, created: datetime, tell: Progress | None = None
+        self, config: TrainingConfig, inputs: Sequence[Input], *, created: datetime | None, tell: Progress | None = None
     ) -> None:
         """Upload what is missing of the inputs, and let the job begin; once, however often it is called.
 
-        `tell` hears how many bytes of all inputs are there.
+        `created` is since when the machine costs, by the platform's own word. `tell` hears how many bytes of all
+        inputs are there.
         """
         done, total = 0, sum(each.size for each in inputs)
         for each in inputs:
@@ -121,7 +122,7 @@ class Worker:
         document = {
             "config": config.to_dict(),
             "inputs": [each.to_dict() for each in inputs],
-            "created": created.astimezone(UTC).isoformat(),
+            "created": None if created is None else created.astimezone(UTC).isoformat(),
         }
         await self._transport.put("job", json=document, idempotent=True, missing=ConnectionFailed)
 

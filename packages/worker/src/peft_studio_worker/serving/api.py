@@ -188,7 +188,7 @@ def _created(text: Any) -> str:
         return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
         parse_time(text)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise BadRequest(422, f"created {error}") from error
     return str(text)
 

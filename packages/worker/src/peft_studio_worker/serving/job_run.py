@@ -6,12 +6,14 @@ folder does not tell, and only who holds the job's lock writes in its log: what 
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -46,6 +48,7 @@ class JobRun:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._unsaid: list[tuple[str, str]] = []
         self._hourly_rate: Decimal | None = None
+        self._machine_created = math.inf
 
     @property
     def has_job(self) -> bool:
@@ -78,6 +81,13 @@ class JobRun:
             told = self.folder.read_job().get("hourly_rate")
             self._hourly_rate = None if told is None else Decimal(told)
         return self._hourly_rate
+
+    @property
+    def machine_created(self) -> float:
+        """Since when the machine costs, which comes with the job; seconds since the epoch, infinite before."""
+        if self._machine_created == math.inf and self.has_job:
+            self._machine_created = datetime.fromisoformat(self.folder.read_job()["created"]).timestamp()
+        return self._machine_created
 
     @property
     def has_artifact(self) -> bool:

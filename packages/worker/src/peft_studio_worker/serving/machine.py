@@ -26,6 +26,8 @@ from peft_studio_worker.serving.watchdog import Decision, Limits, Pause, PushArt
 
 #: Seconds between two looks at the job and the clock.
 TICK: Final = 0.2
+#: Seconds between two notes that the machine is there, although its job has stopped.
+PRESENCE: Final = 60.0
 #: Seconds that a job has to write its checkpoint when the machine goes down.
 GO_DOWN_PATIENCE: Final = 30.0
 
@@ -54,13 +56,14 @@ class Machine:
     @property
     def limits(self) -> Limits:
         """How long this machine may live."""
-        settings = self._settings
-        first = self._record.first_start
-        began = first if settings.created is None else min(first, settings.created.timestamp())
+        settings, record = self._settings, self._record
+        told = math.inf if settings.created is None else settings.created.timestamp()
+        began = min(record.first_start, told, self.run.machine_created) + record.stood_still
         return Limits(began, settings.deadline, settings.max_cost, self._hourly_rate())
 
     def wake(self) -> None:
         """Begin, or begin again after a restart. Raises `OSError` when the job folder cannot be written."""
+        self._note_standstill()
         if self._record.over is not None:
             self.run.announce(f"the worker was restarted after the job was over ({self._record.over})")
         elif not self.run.has_job:
@@ -78,6 +81,7 @@ class Machine:
                 await self._step()
             except Exception as error:  # noqa: BLE001 -- a full disk, for one, must not keep the machine alive for ever
                 self.run.announce(f"the machine's watchdog met {type(error).__name__}: {error}", "error")
+                self._end_if_late()
                 await asyncio.sleep(self._settings.retry)
             await asyncio.sleep(TICK)
         await self._tear_down()
@@ -161,6 +165,24 @@ class Machine:
             case TearDown(reason):
                 await asyncio.to_thread(self._give_up, reason)
 
+    def _end_if_late(self) -> None:
+        """The limits hold also when nothing else can be known of the job, or written down."""
+        limits = self.limits
+        if limits.ends_by is not None and self._clock() >= limits.ends_by:
+            self._record.over = f"{limits.reason} is reached"
+            self.run.announce(f"the machine ends: {self._record.over}")
+
+    def _note_standstill(self) -> None:
+        """Time in which the machine was switched off, its job stopped, is no part of its life: it costs little."""
+        status, stopped, record = self.run.status, self.run.finished, self._record
+        if stopped is not None and status not in (JobStatus.PENDING, JobStatus.RUNNING):
+            record.stood_still += max(0.0, self._started - max(stopped, record.last_seen) - PRESENCE)
+            self._note_presence(self._started)
+
+    def _note_presence(self, now: float) -> None:
+        self._record.last_seen = now
+        self._record.save()
+
     def _look(self) -> Decision | None:
         self.run.settle()
         now, run = self._clock(), self.run
@@ -178,6 +200,8 @@ class Machine:
             push_failed=self._record.push_failed,
             acknowledged=self._record.acknowledged,
         )
+        if seen.stopped is not None and now - self._record.last_seen >= PRESENCE:
+            self._note_presence(now)
         return self._watchdog.decide(self.limits, seen)
 
     def _pause(self, reason: str) -> None:
@@ -239,7 +263,7 @@ class Machine:
         while time.monotonic() < until:
             try:
                 await asyncio.to_thread(self.run.settle)
-            except (OSError, Conflict) as error:  # a full disk must not end the teardown
+            except Exception as error:  # noqa: BLE001 -- a full disk, or a log that is damaged, must not end the teardown
                 sys.stderr.write(f"peft-studio-worker: the log cannot be written: {error}\n")
             await asyncio.sleep(min(TICK, seconds))
 

@@ -35,6 +35,10 @@ class Record:
     failed_pushes: int = 0
     #: When it failed last, seconds since the epoch.
     push_failed: float | None = None
+    #: When the worker was last seen alive after its job had stopped, seconds since the epoch.
+    last_seen: float = 0.0
+    #: Seconds that the machine was switched off meanwhile.
+    stood_still: float = 0.0
 
     @classmethod
     def read(cls, folder: Path, now: float) -> Self:

@@ -168,3 +168,41 @@ async def test_what_a_job_costs_is_told(sandbox, manager, ledger):
     cost = ledger.job(job.id).cost
     assert cost is not None
     assert 0 < cost < 0.1
+
+
+async def test_a_machine_on_which_a_job_cannot_go_on_is_stopped_again(sandbox, manager, ledger):
+    """It would cost the price of its GPUs for a job that stands still; another attempt may follow."""
+    sandbox.script(lines=LINES, files=FILES, running_seconds=100_000)
+    job = await manager.jobs.submit("runpod", sandbox.training_config())
+    sandbox.advance_until(job.platform_id, JobStatus.RUNNING)
+    await manager.jobs.pause(job.id)
+    (pod,) = sandbox.pods.values()
+    sandbox.faults.add("status", "POST", "/v1/resume$", code=409, body='{"detail": "the deadline is near"}')
+    with pytest.raises(PlatformError, match="the deadline is near"):
+        await manager.jobs.resume(job.id)
+    assert "EXITED" == pod.status
+    await manager.jobs.resume(job.id)
+    assert (JobStatus.RUNNING, "RUNNING") == (ledger.job(job.id).status, pod.status)
+    await manager.jobs.cancel(job.id)
+
+
+async def test_a_machine_that_was_stopped_after_its_job_brings_the_adapter_home(sandbox, manager, ledger):
+    """By the user's hand, or for want of credit, before anybody had fetched it: resumed, the job is completed."""
+    job = await manager.jobs.submit("runpod", sandbox.training_config())
+    sandbox.advance_until(job.platform_id, JobStatus.COMPLETED)
+    (pod,) = sandbox.pods.values()
+    sandbox.pods.stop_pod(pod)
+    assert JobStatus.PAUSED is (await manager.jobs.get(job.id)).status
+    assert JobStatus.COMPLETED is (await manager.jobs.resume(job.id)).status
+    await manager.jobs.finish(job.id)
+    assert FILES == {name: (home_of(ledger.job(job.id)) / name).read_bytes() for name in FILES}
+    assert {} == sandbox.bills()
+
+
+async def test_a_log_begins_while_the_worker_is_installed(sandbox, manager):
+    """The machine runs, and nobody speaks there yet: what the platform shows comes first, then the job's own lines."""
+    job = await manager.jobs.submit("runpod", sandbox.training_config())
+    sandbox.edge_error(502, "GET", PROXY, times=2)
+    lines = [line async for line in manager.stream_logs("runpod", job.platform_id)]
+    assert LINES == [line for line in lines if line in LINES]
+    assert lines[0].startswith("machine ")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -45,10 +44,6 @@ from peft_studio.training_config import TrainingConfig
 #: Port of the worker, and the folder that survives a stop.
 PORT: Final = 8000
 MOUNT: Final = "/workspace"
-#: Seconds that a job has to stop, with its checkpoint.
-STOP_TIME: Final = 120.0
-#: Seconds between two looks at a job that changes.
-LOOK: Final = 0.2
 #: Seconds for readers of a paused job's events, until its machine stands still.
 LAST_WORDS: Final = 1.0
 
@@ -174,13 +169,8 @@ class RentedMachineConnector(TrainingConnector):
         machine = await self.get_job_machine(job_id)
         if machine.state is not MachineState.RUNNING:
             return _STANDING[machine.state]
-        async with self.worker_of(machine) as worker:
-            try:
-                return (await worker.state()).status
-            except ConnectionFailed as error:
-                if self._is_booting(machine, error):
-                    return JobStatus.PENDING
-                raise
+        said = await self._said(machine)
+        return JobStatus.PENDING if said is None else said.status
 
     async def cancel_job(self, job_id: str) -> bool:
         """Stop the job for good; True when it is over. A machine without a worker that answers is ended."""
@@ -195,7 +185,7 @@ class RentedMachineConnector(TrainingConnector):
                 return True
             if not state.status.is_terminal:
                 await worker.stop("cancel")
-                state = await _until(worker, lambda status: status.is_terminal)
+                state = await worker.until(lambda status: status.is_terminal)
         return state.status.is_terminal
 
     async def pause_job(self, job_id: str) -> bool:
@@ -206,7 +196,7 @@ class RentedMachineConnector(TrainingConnector):
         async with self.worker_of(_required_running(machine)) as worker:
             if (await worker.state()).status is not JobStatus.PAUSED:
                 await worker.stop("pause")
-            state = await _until(worker, lambda status: status is not JobStatus.RUNNING)
+            state = await worker.until(lambda status: status is not JobStatus.RUNNING)
         if state.status is not JobStatus.PAUSED:
             return False
         await asyncio.sleep(LAST_WORDS)  # whoever reads the events gets the last ones
@@ -214,21 +204,26 @@ class RentedMachineConnector(TrainingConnector):
         return True
 
     async def resume_job(self, job_id: str) -> bool:
-        """Start the machine again where it was stopped, and let the job go on from its checkpoint."""
+        """Start the machine again where it was stopped, and let the job go on from its checkpoint.
+
+        A machine on which it cannot go on is stopped again.
+        """
         machine = await self.get_job_machine(job_id)
-        if machine.state is MachineState.STOPPED:
-            await self.start_machine(job_id)
-        machine = await Boot(self, job_id).is_there()
-        async with self.worker_of(machine) as worker:
-            if (await worker.state()).status is not JobStatus.RUNNING:
-                await worker.resume()
-            state = await _until(worker, lambda status: status not in (JobStatus.PAUSED, JobStatus.PENDING))
-        return state.status is not JobStatus.PAUSED
+        if machine.state is not MachineState.STOPPED:
+            return await self._go_on(job_id)
+        await self.start_machine(job_id)
+        try:
+            return await self._go_on(job_id)
+        except PlatformError:
+            await self.stop_machine(job_id)
+            raise
 
     async def stream_logs(self, job_id: str) -> AsyncIterator[str]:
         """What the platform shows until the worker speaks, then the job's own log."""
         lines = LineWriter()
-        if (await self.get_job_machine(job_id)).state is MachineState.STARTING:
+        machine = await self.get_job_machine(job_id)
+        is_running = machine.state is MachineState.RUNNING
+        if machine.state is MachineState.STARTING or (is_running and await self._said(machine) is None):
             async with aclosing(Boot(self, job_id).lines()) as said:
                 async for line in said:
                     yield line
@@ -301,14 +296,35 @@ class RentedMachineConnector(TrainingConnector):
             raise JobNotFound(f"machine {id} was not rented for a job", why="it has no tag of ours")
         return machine
 
+    async def _said(self, machine: Machine) -> WorkerState | None:
+        """What the worker says; None while it comes up."""
+        async with self.worker_of(machine) as worker:
+            try:
+                return await worker.state()
+            except ConnectionFailed as error:
+                if self._is_booting(machine, error):
+                    return None
+                raise
+
+    async def _go_on(self, job_id: str) -> bool:
+        """A job that was over before its machine was stopped is left so: its adapter can be fetched."""
+        machine = await Boot(self, job_id).is_there()
+        async with self.worker_of(machine) as worker:
+            if (await worker.state()).status not in (JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.CANCELLED):
+                await worker.resume()
+            state = await worker.until(lambda status: status not in (JobStatus.PAUSED, JobStatus.PENDING))
+        return state.status is not JobStatus.PAUSED
+
     async def _bring(self, machine: Machine, config: TrainingConfig, tell: Callable[[str], None]) -> None:
         async with self.worker_of(machine) as worker:
             if (await worker.state()).has_job:
                 return
             there, inputs = await asyncio.to_thread(inputs_of, config)
-            await worker.start(
-                there, inputs, created=machine.created, tell=lambda done, size: tell(_uploaded(done, size))
-            )
+
+            def progress(done: int, size: int) -> None:
+                tell(f"uploaded {done / 2**20:.1f} of {size / 2**20:.1f} MiB")
+
+            await worker.start(there, inputs, created=machine.created, tell=progress)
 
     def _launch(self, tag: str, config: TrainingConfig, offer: Offer) -> Launch:
         limits = self.limits
@@ -355,16 +371,6 @@ async def _state_or_none(worker: Worker) -> WorkerState | None:
         return None
 
 
-async def _until(worker: Worker, is_so: Callable[[JobStatus], bool]) -> WorkerState:
-    """The state when it is so, or after the longest time that a job may take to stop."""
-    until = time.monotonic() + STOP_TIME
-    while True:
-        state = await worker.state()
-        if is_so(state.status) or time.monotonic() > until:
-            return state
-        await asyncio.sleep(LOOK)
-
-
 def _rest(error: PeftStudioError, attempt: int) -> float:
     """Seconds before the next attempt; what is in the way may want to be left alone for longer."""
     return pause(attempt, getattr(error, "retry_after", None) or 0.0)
@@ -378,10 +384,6 @@ def _required_running(machine: Machine) -> Machine:
 
 def _age(machine: Machine) -> datetime:
     return machine.created or datetime.max.replace(tzinfo=UTC)
-
-
-def _uploaded(done: int, size: int) -> str:
-    return f"uploaded {done / 2**20:.1f} of {size / 2**20:.1f} MiB"
 
 
 class _NewsOnly:

@@ -36,6 +36,9 @@ _PIECE_SECONDS: Final = 20.0
 WAIT: Final = 25
 #: Attempts in a row that bring nothing new, until an upload is given up.
 _ATTEMPTS: Final = 5
+#: Seconds that a job has to stop, with its checkpoint, and between two looks at it.
+_STOP_TIME: Final = 120.0
+_LOOK: Final = 0.2
 
 #: Told how many bytes of how many are there.
 Progress = Callable[[int, int], None]
@@ -146,6 +149,15 @@ class Worker:
     async def state(self) -> WorkerState:
         """How the job is; pending also before the worker has been told of it."""
         return _state(await self._transport.get("job", missing=ConnectionFailed))
+
+    async def until(self, is_so: Callable[[JobStatus], bool]) -> WorkerState:
+        """The state when it is so, or after the longest time that a job may take to stop."""
+        until = time.monotonic() + _STOP_TIME
+        while True:
+            state = await self.state()
+            if is_so(state.status) or time.monotonic() > until:
+                return state
+            await asyncio.sleep(_LOOK)
 
     async def events(self, after: int = 0) -> AsyncGenerator[JobEvent]:
         """The event log after that sequence number, as it grows, until the job is over or paused."""

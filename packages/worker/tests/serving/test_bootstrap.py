@@ -128,6 +128,24 @@ def test_an_installation_that_hangs_ends_in_teardown(machine, virtual_environmen
     assert 143 == worker.kill(signal.SIGTERM)
 
 
+def test_a_worker_that_hangs_does_not_keep_the_machine(machine, tmp_path) -> None:
+    """It cannot look at its own deadline any more: the script does."""
+    image = tmp_path / "image" / "python3"
+    image.parent.mkdir()
+    image.write_text(f'#!/bin/sh\ncase "$*" in *serve) exec sleep 600; esac\nexec {sys.executable} "$@"\n')
+    image.chmod(0o755)
+    worker = machine(204, python=image, VERSION=WORKER_VERSION, DEADLINE="1", LATE="0")
+    worker.spawn()
+
+    accepted = "peft-studio-worker bootstrap: the platform has accepted the teardown of this machine"
+    until(lambda: accepted in lines(worker))
+    said = ["the worker is not done after 1 s", "the worker has not ended the machine in time"]
+    assert [f"peft-studio-worker bootstrap: {each}" for each in said] == lines(worker)[1:3]
+    commands = [Path(f"/proc/{each}/cmdline").read_bytes() for each in children(worker.process.pid)]
+    assert b"sleep\x00600\x00" not in commands
+    assert 143 == worker.kill(signal.SIGTERM)
+
+
 def test_a_worker_that_refuses_its_settings(machine) -> None:
     """It would refuse them again: the machine ends."""
     worker = machine(204, PORT="x")

@@ -8,6 +8,7 @@
 #   PEFT_STUDIO_WORKER_INSTALL   what to give to pip instead, such as the address of a wheel; words are split at spaces
 #   PEFT_STUDIO_WORKER_VENV      folder for a virtual environment (/opt/peft-studio-worker, or one in the home)
 #   PEFT_STUDIO_WORKER_BOOT      seconds that the installation may take (1800), within the limits of time and money
+#   PEFT_STUDIO_WORKER_LATE      seconds after DEADLINE at which a worker that hangs is not waited for any longer (900)
 #   PEFT_STUDIO_WORKER_TEARDOWN, PEFT_STUDIO_WORKER_RETRY, and all others: see `peft-studio-worker serve`
 
 set -u
@@ -33,6 +34,12 @@ stopped() {
 }
 trap stopped TERM INT
 
+outlived() {
+    kill -KILL "$child" 2>/dev/null
+    give_up "the worker has not ended the machine in time"
+}
+trap outlived USR1
+
 # Sleep in a way that a signal can interrupt.
 doze() { sleep "$1" & child=$!; wait "$child"; child=; }
 
@@ -57,10 +64,10 @@ sys.exit((wanted or found) != found or not all(map(util.find_spec, parts)))
 ' 2>/dev/null
 }
 
-# A download that hangs must not be paid for until somebody looks: the installation is killed when its time is over.
-# What cannot be read of the limits is left to the worker, which refuses it.
-guard_installation() {
-    "$python" - "$child" <<'PYTHON' &
+# What hangs must not be paid for until somebody looks: the installation, or this script for the worker, gets a signal
+# when its time is over. What cannot be read of the limits is left to the worker, which refuses it.
+guard() {
+    "$python" - "$@" <<'PYTHON' &
 import math, os, signal, sys, time
 from datetime import datetime
 
@@ -77,11 +84,17 @@ except ValueError:
     age = 0.0
 rate = number("HOURLY_RATE")
 paid = number("MAX_COST") / rate * 3600 if 0 < rate < math.inf else math.inf
-boot = number("BOOT")
-patience = max(0.0, min(boot if boot < math.inf else 1800.0, min(number("DEADLINE"), paid) - max(0.0, age)))
+boot, late = number("BOOT"), number("LATE")
+what, pid, name = sys.argv[1:]
+if what == "installation":
+    patience = max(0.0, min(boot if boot < math.inf else 1800.0, min(number("DEADLINE"), paid) - max(0.0, age)))
+else:  # it keeps the limits itself, and knows better since when they count
+    patience = number("DEADLINE") + (late if late < math.inf else 900.0)
+if patience == math.inf:
+    sys.exit()
 time.sleep(patience)
-print(f"peft-studio-worker bootstrap: the installation is not done after {patience:.0f} s", file=sys.stderr, flush=True)
-os.kill(int(sys.argv[1]), signal.SIGKILL)
+print(f"peft-studio-worker bootstrap: the {what} is not done after {patience:.0f} s", file=sys.stderr, flush=True)
+os.kill(int(pid), signal.Signals[name])
 PYTHON
     guard=$!
 }
@@ -116,7 +129,7 @@ install_worker() {
     env -u PEFT_STUDIO_WORKER_TOKEN -u PEFT_STUDIO_WORKER_KEY -u PEFT_STUDIO_WORKER_TEARDOWN \
         "$python" -m pip install --no-input --disable-pip-version-check "$@" >&2 &
     child=$!
-    guard_installation
+    guard installation "$child" SIGKILL
     wait "$child"
     code=$?
     child=
@@ -166,6 +179,7 @@ PYTHON
 }
 
 give_up() {
+    [ -z "$guard" ] || kill "$guard" 2>/dev/null
     say "$*"
     if [ -z "${PEFT_STUDIO_WORKER_TEARDOWN:-}" ]; then
         say "there is no teardown recipe: the client must end this machine"
@@ -188,6 +202,7 @@ else
 fi
 
 # A worker that was killed, by the kernel for its memory or by anybody, finds its job again. It is given three chances.
+[ -z "${PEFT_STUDIO_WORKER_DEADLINE:-}" ] || guard worker $$ SIGUSR1
 starts=0
 while [ "$starts" -lt 3 ]; do
     starts=$((starts + 1))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
 
 from peft_studio import InvalidCredentials, PlatformError
+from peft_studio.transport import ServerSentEvent
 from peft_studio_runpod.api import RunpodApi
 from peft_studio_runpod.pod_log import PodLog
 from peft_studio_runpod.settings import Settings
@@ -98,6 +100,30 @@ async def test_a_stale_cursor_is_no_end(sandbox, pod, log):
         pod.log.add("container", "end")
         assert ["one", "two", "two", "end"] == (await until(lines, "end"))[2:]
     assert ("since", pod.log.lines[2].at) in asked(sandbox)[-1].query
+
+
+class Disorder:
+    """In place of `RunpodApi`: the newest line comes before an older one, then the cursor is stale."""
+
+    def __init__(self) -> None:
+        newest, older = self._event(5, "newest"), self._event(4, "older")
+        self._answers = [[newest, older], None, [older, newest, self._event(6, "end")]]
+
+    def _event(self, second: int, line: str) -> ServerSentEvent:
+        at = f"2026-06-01T12:00:0{second}Z"
+        return ServerSentEvent(event="message", data=json.dumps({"ts": at, "line": line}), id=f"{at}/{line}")
+
+    async def log(self, id: str, query: object, cursor: str | None) -> AsyncIterator[ServerSentEvent]:
+        answer = self._answers.pop(0)
+        if answer is None:
+            raise PlatformError("invalid Last-Event-ID")
+        for event in answer:
+            yield event
+
+
+async def test_lines_out_of_their_order_come_once():
+    """RunPod promises no order between the container's lines and its own: the last that came need not be the newest."""
+    assert ["newest", "older", "end"] == await until(PodLog(Disorder(), "pod-1", pause=0.0001).lines(), "end")
 
 
 async def test_a_log_of_which_the_beginning_is_gone_goes_on(sandbox, pod, log):

@@ -39,8 +39,8 @@ class PodLog:
         #: Of the last line: its cursor, and its time.
         self._cursor: str | None = None
         self._since: str | None = None
-        #: Lines of that time, which come again when the log is asked for by time.
-        self._latest: set[tuple[str, str]] = set()
+        #: The lines that may come again when the log is asked for by time, oldest first.
+        self._known: dict[tuple[str, str], None] = {}
 
     async def lines(self) -> AsyncGenerator[str]:
         """The lines as they come; ends when the pod is gone. Raises `PlatformError` when RunPod gives no log."""
@@ -71,11 +71,16 @@ class PodLog:
             async for event in events:
                 at, line = _read(event.data)
                 key = (event.id, event.data)
-                if at == self._since and key in self._latest:
+                if key in self._known:
                     continue
-                self._latest = {*self._latest, key} if at == self._since else {key}
+                self._remember(key)
                 self._cursor, self._since = event.id or None, at or self._since
                 yield line
+
+    def _remember(self, key: tuple[str, str]) -> None:
+        self._known[key] = None
+        if len(self._known) > _PAST:
+            del self._known[next(iter(self._known))]
 
 
 def _read(data: str) -> tuple[str | None, str]:

@@ -206,3 +206,12 @@ async def test_a_log_begins_while_the_worker_is_installed(sandbox, manager):
     lines = [line async for line in manager.stream_logs("runpod", job.platform_id)]
     assert LINES == [line for line in lines if line in LINES]
     assert lines[0].startswith("machine ")
+
+
+async def test_a_machine_that_the_platform_does_not_show_yet_is_waited_for(sandbox, manager):
+    """Answers lag behind a create: taken for gone, the machine would go on, and cost, beside the next one."""
+    job = await manager.jobs.submit("runpod", sandbox.training_config(), feed=False)
+    sandbox.faults.add("status", "GET", r"/v2/pods/\w+$", code=404, body='{"detail": "pod not found"}', times=2)
+    sandbox.faults.add("shape", "GET", r"/v2/pods$", body={"pods": []}, times=2)
+    assert not (await manager.jobs.feed(job.id)).status.is_terminal
+    assert [job.platform_id] == list(sandbox.bills())

@@ -35,6 +35,7 @@ class Boot:
         self._heard: asyncio.Queue[str | None] = asyncio.Queue()
         self._last: deque[str] = deque(maxlen=_LAST_WORDS)
         self._machine: Machine | None = None
+        self._is_known = False
 
     @property
     def machine(self) -> Machine:
@@ -86,17 +87,20 @@ class Boot:
         raise self._never(f"the worker did not answer within {BOOT_TIME / 60:.0f} minutes")
 
     async def _look(self) -> Machine:
-        """What the platform says; it may be silent for a while."""
+        """What the platform says; it may be silent for a while, and not show a machine that was made just now."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 machine = await self._connector.get_job_machine(self._id)
                 break
             except JobNotFound as error:
-                raise self._never("the machine is gone before its worker spoke") from error
+                if self._is_known or attempt == ATTEMPTS:
+                    raise self._never("the machine is gone before its worker spoke") from error
+                await asyncio.sleep(WORKER_LOOK)
             except (ConnectionFailed, RateLimitError) as error:
                 if attempt == ATTEMPTS:
                     raise
                 await asyncio.sleep(getattr(error, "retry_after", None) or WORKER_LOOK)
+        self._is_known = True
         if machine.state in (MachineState.BROKEN, MachineState.STOPPED):
             raise self._never(f"the machine does not start: it is {machine.status}")
         return machine

@@ -26,7 +26,7 @@ from peft_studio_runpod.sandbox import RunpodSandbox
 LINES = [f"line {number} of the training, ünïcödé ✓" for number in range(1, 8)]
 FILES = {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": bytes(range(256)) * 512}
 #: How often the user tries again, in all.
-PATIENCE = 12
+PATIENCE = 30
 _ORDER = [JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED]
 
 

@@ -73,7 +73,7 @@ def eventually() -> Callable[..., Any]:
     """Waits until something is true: what a process of the machine does is awaited, and not timed."""
 
     def wait(condition: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (value := condition()):
             assert time.monotonic() < deadline, "it did not happen"
             time.sleep(0.01)

@@ -32,11 +32,11 @@ def worker(sandbox, **variables: str) -> dict[str, str]:
 
 
 def test_a_worker_is_reached_through_the_proxy_and_gives_its_machine_back(sandbox, rent, eventually, alive):
-    """It listens on the pod's port, keeps its job on the mount, and deletes the pod when no job comes."""
+    """It listens on the pod's port, keeps its job on the mount, and deletes the pod when its client gives it up."""
     pod = rent(
         entrypoint=["python", "-m", "peft_studio_worker", "serve"],
         cmd=None,
-        env=worker(sandbox, WAIT="2"),
+        env=worker(sandbox),
         ports=["8000/http"],
         mounts={"persistent": {"size": 20, "path": "/workspace"}},
     )
@@ -45,6 +45,7 @@ def test_a_worker_is_reached_through_the_proxy_and_gives_its_machine_back(sandbo
     headers = {"authorization": f"Bearer {TOKEN}"}
     assert "pending" == httpx2.get(f"{address}/v1/job", headers=headers).json()["state"]
     assert 401 == httpx2.get(f"{address}/v1/job").status_code
+    httpx2.post(f"{address}/v1/ack", headers=headers, json={"abandon": True}).raise_for_status()
     eventually(lambda: pod.is_deleted)
     eventually(lambda: not alive(pod))
     assert {} == sandbox.bills()

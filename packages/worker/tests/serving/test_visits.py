@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from peft_studio_worker.serving.machine import Machine
 from peft_studio_worker.serving.problems import Gate
+from peft_studio_worker.serving.settings import Settings
 from peft_studio_worker.serving.visits import SILENCE, Visits
+from peft_studio_worker.serving.watchdog import TearDown
 
 from .conftest import TOKEN
 
@@ -36,3 +40,18 @@ async def test_an_open_request_counts_while_something_comes_of_it() -> None:
     assert [began + SILENCE, began + SILENCE, received, received + SILENCE, received + SILENCE, sent] == last
     now += 1
     assert sent == visits.last
+
+
+def test_a_client_that_listens_is_there(make_worker) -> None:
+    """A machine whose job has stopped waits while a request is open, and for `keep` seconds after its end."""
+    now = time.time()
+    worker = make_worker().finished("paused")
+    machine = Machine(Settings(job_id="ps-job", token=TOKEN, root=worker.root, keep=20.0), lambda: now)
+
+    with machine.visits.visit():
+        now += 60
+        assert None is machine._look()
+    now += 19
+    assert None is machine._look()
+    now += 1
+    assert TearDown("the job has stopped, and no client has come for 20 s") == machine._look()

@@ -12,6 +12,7 @@ from peft_studio import (
     ArtifactNotFound,
     CapacityError,
     ConnectionFailed,
+    IncompleteList,
     InsufficientCreditsError,
     InvalidConfig,
     InvalidCredentials,
@@ -220,16 +221,27 @@ async def test_a_promise_to_delete_is_not_enough(sandbox, connector, adapter):
 
 
 async def test_a_token_for_jobs_alone_lists_jobs(sandbox, connect):
-    """It may see no endpoints, and cannot have made any; a platform that is down is another matter."""
+    """It may see no endpoints, and cannot have made any."""
     sandbox.jobs.add(tag="ps-one")
     connector = await connect(token=sandbox.accounts.issue("me", "fineGrained", "job.write"))
     assert ["ps-one"] == [each.tag for each in await connector.list_rentals()]
     with pytest.raises(InvalidCredentials) as caught:
         await connector.list_deployments()
     assert "manage Inference Endpoints" in caught.value.remedy
-    sandbox.faults.add("status", path="/v2/endpoint/", code=503, times=None)
-    with pytest.raises(ConnectionFailed):
-        await connector.list_rentals()
+
+
+async def test_jobs_are_listed_while_endpoints_are_away(sandbox, connector, adapter, monkeypatch):
+    """As the part that they are: what lives beside them is not known."""
+    sandbox.jobs.add(tag="ps-one")
+    await connector.deploy_model("me/tiny-lora")
+    monkeypatch.setenv("PEFT_STUDIO_HTTP_RETRIES", "0")
+    await connector.connect(sandbox.credentials())
+    for path, code in (("/v2/endpoint/", 503), ("/v2/provider/", 503), ("/v2/endpoint/", 429)):
+        sandbox.faults.add("status", path=path, code=code)
+        with pytest.raises(IncompleteList, match="Inference Endpoints could not be listed") as caught:
+            await connector.list_rentals()
+        assert ["ps-one"] == [each.tag for each in caught.value.found]
+    assert 2 == len(await connector.list_rentals())
 
 
 async def test_who_has_no_endpoints_may_say_so(sandbox, connect):

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from peft_studio import ConnectorManager
 from peft_studio.ledger import Ledger
 from peft_studio_huggingface.sandbox import HuggingFaceSandbox
+
+
+async def test_a_job_ends_while_endpoints_are_away(tmp_path, monkeypatch):
+    """Jobs are the Hub's, and its word on them is enough."""
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PEFT_STUDIO_HTTP_RETRIES", "0")
+    with HuggingFaceSandbox(speed=60) as sandbox, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        sandbox.faults.add("status", path="/v2/", code=503, times=None)
+        credentials = {"huggingface": sandbox.credentials()}
+        async with ConnectorManager(ledger=ledger, credentials=credentials) as manager:
+            config = sandbox.training_config(output_dir=str(tmp_path / "adapter"))
+            job = await manager.jobs.submit("huggingface", config)
+            assert "completed" == [event async for event in manager.jobs.follow(job.id)][-1].data["status"]
+            assert ({}, []) == (sandbox.bills(), ledger.open_intents())
+            assert Decimal("0.41002") == (await manager.jobs.get(job.id)).hourly_rate
+            other = await manager.jobs.submit("huggingface", config, feed=False)
+            assert ("cancelled", {}) == ((await manager.jobs.cancel(other.id)).status, sandbox.bills())
+        assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
 
 async def test_a_training_is_published(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ TREE = {
     "InvalidCredentials": ValueError,
     "MissingCredentials": ValueError,
     "ConnectionFailed": ConnectionError,
+    "IncompleteList": ConnectionError,
     "ArtifactNotFound": FileNotFoundError,
     "ConnectorNotFound": LookupError,
     "JobNotFound": LookupError,

@@ -12,6 +12,7 @@ from peft_studio import (
     ArtifactNotFound,
     ConnectionFailed,
     ConnectorManager,
+    IncompleteList,
     JobNotFound,
     JobStatus,
     Ledger,
@@ -124,6 +125,28 @@ class Blind(Yard):
 
     async def list_rentals(self):
         raise UnsupportedCapability("cannot list")
+
+
+class Split(Yard):
+    """Its deployments are listed by a part of the platform that is away."""
+
+    rents_machines = True
+    #: What its own look at the machines says when one was ended.
+    is_sure = True
+
+    async def list_rentals(self):
+        machines = [each for each in self.rentals.values() if each.kind != "deployment"]
+        raise IncompleteList("the deployments could not be listed", found=machines)
+
+    async def end_rental(self, rental_id):
+        await super().end_rental(rental_id)
+        return self.is_sure
+
+
+class Unsure(Split):
+    """It could not look either."""
+
+    is_sure = False
 
 
 class Listing(Yard):
@@ -322,6 +345,53 @@ async def test_destroy_ends_orphans_only(setting):
     assert (True, "weights") == (ended.is_gone, (ended.saved / "adapter").read_text())
     assert "the last word" == next(ledger.events("ps-job-a")).data["message"]
     assert [] == ledger.open_intents()
+
+
+@pytest.mark.parametrize("connector", [Split])
+async def test_a_part_that_is_away_holds_up_no_other(setting):
+    """What the other parts list is told, and ended when it is orphaned; that there may be more is told too."""
+    _, ledger, reconciler = setting
+    job(ledger, "ps-job-a", "pod-1", JobStatus.COMPLETED)
+    alive("pod-1", "ps-job-a")
+    alive("serving", kind="deployment")
+    account = await account_of(reconciler)
+    assert ["pod-1"] == [each.rental.id for each in account.living]
+    assert isinstance(account.error, IncompleteList)
+    account = await reconciler.destroy(account)
+
+    assert [True] == [each.is_gone for each in account.ended]
+    assert ((), []) == (account.living, ledger.open_intents())
+    assert isinstance(account.error, IncompleteList), "that nothing else lives there is not known"
+
+
+@pytest.mark.parametrize(("connector", "is_stubborn"), [(Unsure, False), (Split, True)])
+async def test_gone_needs_more_than_a_part_of_the_list(setting, is_stubborn):
+    """The connector has looked itself, and the part that is there does not have it."""
+    _, ledger, reconciler = setting
+    job(ledger, "ps-job-a", "pod-1", JobStatus.COMPLETED)
+    alive("pod-1", "ps-job-a")
+    Yard.is_stubborn = is_stubborn
+    account = await reconciler.destroy(await account_of(reconciler))
+
+    assert [False] == [each.is_gone for each in account.ended]
+    assert ["teardown"] == [intent.action for intent in ledger.open_intents()]
+
+
+@pytest.mark.parametrize("connector", [Split])
+async def test_a_machine_that_may_be_in_the_other_part_is_not_gone(setting):
+    """A job is not finished as if nothing had been rented for it."""
+    manager, ledger, _ = setting
+    job(ledger, "ps-job-a", "serving", JobStatus.CANCELLED)
+    job(ledger, "ps-job-b", "pod-1", JobStatus.CANCELLED)
+    alive("serving", "ps-job-a", kind="deployment")
+    alive("pod-1", "ps-job-b")
+    with pytest.raises(IncompleteList):
+        await manager.jobs.finish("ps-job-a")
+    del Yard.statuses["serving"]
+    assert [] == await manager.jobs.finish("ps-job-a"), "asked for it alone, the platform says that it is gone"
+
+    assert [True] == [each.is_gone for each in await manager.jobs.finish("ps-job-b")]
+    assert ["serving"] == list(Yard.rentals)
 
 
 async def test_gone_is_what_the_list_does_not_have(setting):

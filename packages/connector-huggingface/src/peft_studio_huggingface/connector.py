@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from peft_studio import ConnectionFailed, InvalidCredentials, ModelInfo, Observed, RegistryConnector, Rental
+from peft_studio import (
+    ConnectionFailed,
+    IncompleteList,
+    InvalidCredentials,
+    ModelInfo,
+    Observed,
+    RateLimitError,
+    RegistryConnector,
+    Rental,
+)
 from peft_studio_huggingface import __version__
 from peft_studio_huggingface.api import Account, HubApi
 from peft_studio_huggingface.downloading import bring_home
@@ -92,8 +101,16 @@ class HuggingFaceConnector(JobsOfHub, EndpointsOfHub, RegistryConnector):
     # What lives on the account.
 
     async def list_rentals(self) -> list[Rental]:
-        """Jobs that wait or run, and every endpoint; one that rests costs nothing."""
-        return [*await super().list_rentals(), *await self._endpoint_rentals()]
+        """Jobs that wait or run, and every endpoint; one that rests costs nothing.
+
+        Raises `IncompleteList` with the jobs while the API of endpoints cannot be asked.
+        """
+        jobs = await super().list_rentals()
+        try:
+            return [*jobs, *await self._endpoint_rentals()]
+        except (ConnectionFailed, RateLimitError) as error:
+            what, remedy = "Inference Endpoints could not be listed", "if you have none, set endpoints_url to off"
+            raise IncompleteList(what, found=jobs, why=str(error), remedy=remedy) from error
 
     async def end_rental(self, rental_id: str) -> bool:
         """Ids of endpoints have a slash, those of jobs have none."""

@@ -166,9 +166,6 @@ class EndpointsOfHub(InferenceConnector):
             return []
         try:
             found = await self._endpoints.endpoints(self._namespace)
-        except ConnectionFailed as error:
-            error.remedy = "if you have no Inference Endpoints, set endpoints_url to off"
-            raise
         except InvalidCredentials as error:
             if error.http_status != HTTPStatus.FORBIDDEN:
                 raise

@@ -238,8 +238,8 @@ class PlatformConnector(ABC):
     async def list_rentals(self) -> list[Rental]:
         """Everything on the account that is alive and costs, or could: every page of it, whoever made it.
 
-        What is gone is not listed. Raises `ConnectionFailed` when the platform cannot be asked, for any part of it: an
-        empty list says that nothing is there.
+        What is gone is not listed. Raises `ConnectionFailed` when the platform cannot be asked: an empty list says that
+        nothing is there. Raises `IncompleteList` when a part of it cannot, with what there is in the other parts.
         """
         self._refuse("training", "list what is rented")
 

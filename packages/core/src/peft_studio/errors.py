@@ -7,6 +7,7 @@ Each error is a `PeftStudioError` *and* the built-in that Python programmers wou
     ├── InvalidCredentials     (ValueError)         the platform refused the credentials, or some are missing
     │   └── MissingCredentials                      a required field was found nowhere
     ├── ConnectionFailed       (ConnectionError)    the platform could not be asked; says nothing of the job
+    │   └── IncompleteList                          a part of it could not; `found` is what the rest lists
     ├── ArtifactNotFound       (FileNotFoundError)  the job has no artifact (yet)
     ├── ConnectorNotFound      (LookupError)        no installed connector has that name
     ├── JobNotFound            (LookupError)        no job has that id
@@ -25,7 +26,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from peft_studio.models import Observed, Problem
+    from peft_studio.models import Observed, Problem, Rental
 
 
 class PeftStudioError(Exception):
@@ -93,6 +94,22 @@ class ConnectionFailed(PeftStudioError, ConnectionError):
     """The platform could not be asked. Never a job status: the job may well be running."""
 
     exit_code = 5
+
+
+class IncompleteList(ConnectionFailed):
+    """A part of what lives on the account could not be listed. `found` is what lives in the other parts."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        found: Iterable[Rental] = (),
+        why: str | None = None,
+        remedy: str | None = None,
+        connector: str | None = None,
+    ) -> None:
+        super().__init__(what, why=why, remedy=remedy, connector=connector)
+        self.found = tuple(found)
 
 
 class PlatformError(PeftStudioError, RuntimeError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from peft_studio.errors import PeftStudioError
 from peft_studio.ledger import JobRecord, Ledger
 from peft_studio.models import PricingInfo, Rental
+from peft_studio.rentals import rentals_of
 
 if TYPE_CHECKING:
     from peft_studio.manager import ConnectorManager
@@ -18,8 +19,7 @@ _log = logging.getLogger(__name__)
 async def _price_of(manager: ConnectorManager, job: JobRecord) -> PricingInfo | Rental | None:
     """The price of the machine that was rented for it, or else of its resource; None when it names none."""
     if manager.rents_machines(job.connector):
-        rentals = await manager.list_rentals(job.connector)
-        return next((rental for rental in rentals if rental.id == job.platform_id), None)
+        return next((each for each in await rentals_of(manager, job) if each.id == job.platform_id), None)
     resource = job.config.get("resource_id")
     return None if resource is None else await manager.get_pricing(job.connector, resource)
 

@@ -11,7 +11,7 @@ import inspect
 import json
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import UnionType
 from typing import Any
@@ -21,6 +21,7 @@ from peft_studio.connector import PlatformConnector
 from peft_studio.errors import (
     ArtifactNotFound,
     ConnectionFailed,
+    IncompleteList,
     InvalidConfig,
     InvalidCredentials,
     PeftStudioError,
@@ -90,12 +91,19 @@ class Session:
 
     async def ask_list(self, method: str, kind: type, /, **arguments: Any) -> list[Any]:
         """The connector's answer, which must be a list, and each of its items a `kind`."""
-        items: list[Any] = await self.ask(method, list, **arguments)
+        try:
+            items: list[Any] = await self.ask(method, list, **arguments)
+        except IncompleteList as error:
+            self._require_each(method, error.found, kind)
+            raise
+        self._require_each(method, items, kind)
+        return list(items)
+
+    def _require_each(self, method: str, items: Sequence[Any], kind: type) -> None:
         for number, item in enumerate(items, start=1):
             if not isinstance(item, kind):
                 what = f"{method} answered {_shown(item)} as item {number} of {len(items)}"
                 raise self._fault(what, f"each must be {kind.__name__}")
-        return list(items)
 
     def observed(self) -> Observed | None:
         """What the platform's answers have said of themselves; None for a connector that does not listen."""

@@ -9,6 +9,7 @@ import pytest
 from peft_studio import (
     ConnectorManager,
     Deployment,
+    IncompleteList,
     ModelInfo,
     PeftStudioError,
     PlatformConnector,
@@ -122,6 +123,18 @@ async def test_a_required_credential_must_be_a_text() -> None:
 
     with pytest.raises(PlatformError, match="get_required_credentials answered 7 as item 2 of 2: each must be str"):
         await manager_of(Odd).connect("everything")
+
+
+async def test_a_part_of_a_list_is_looked_at_too() -> None:
+    """What comes with the error is used as the list would be."""
+
+    async def list_rentals(self):
+        raise IncompleteList("the disks could not be listed", found=["pod-1"])
+
+    async with manager_of(type("Careless", (Everything,), {"list_rentals": list_rentals})) as manager:
+        await manager.connect("everything")
+        with pytest.raises(PlatformError, match="'pod-1' as item 1 of 1: each must be Rental"):
+            await manager.list_rentals("everything")
 
 
 async def test_no_job_with_that_tag_is_an_answer() -> None:

@@ -10,7 +10,10 @@ class RentalCalls(Connections):
     """What costs now, and how it ends."""
 
     async def list_rentals(self, name: str) -> list[Rental]:
-        """Everything on the account that is alive. Raises `ConnectionFailed` when the platform cannot be asked."""
+        """Everything on the account that is alive.
+
+        Raises `ConnectionFailed` when the platform cannot be asked, and `IncompleteList` when a part of it cannot.
+        """
         return await self._session(name).ask_list("list_rentals", Rental)
 
     async def end_rental(self, name: str, rental_id: str) -> bool:

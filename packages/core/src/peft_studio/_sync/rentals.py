@@ -17,7 +17,10 @@ class SyncRentalCalls:
     _loop: LoopThread
 
     def list_rentals(self, name: str) -> list[Rental]:
-        """Everything on the account that is alive. Raises `ConnectionFailed` when the platform cannot be asked."""
+        """Everything on the account that is alive.
+
+        Raises `ConnectionFailed` when the platform cannot be asked, and `IncompleteList` when a part of it cannot.
+        """
         return self._loop.run(self._manager.list_rentals(name))
 
     def end_rental(self, name: str, rental_id: str) -> bool:

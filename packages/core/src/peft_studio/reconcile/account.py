@@ -58,7 +58,7 @@ class Account:
     """One connector's account after it was reconciled."""
 
     connector: str
-    #: None when the connector cannot list what is alive.
+    #: None when the connector cannot list what is alive; a part of it when `error` is an `IncompleteList`.
     living: tuple[Living, ...] | None = None
     #: Submissions without an answer that the platform has.
     adopted: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Account:
     ended: tuple[Ended, ...] = ()
     #: What nobody but the user can settle, each in a sentence.
     messages: tuple[str, ...] = ()
-    #: Why the platform could not be asked.
+    #: Why the platform, or a part of it, could not be asked.
     error: PeftStudioError | None = field(default=None, eq=False)
 
     @property

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
-from peft_studio.errors import PeftStudioError, PlatformError, UnsupportedCapability
+from peft_studio.errors import IncompleteList, PeftStudioError, PlatformError, UnsupportedCapability
 from peft_studio.ledger import Intent, JobRecord, Ledger, NextAction
 from peft_studio.location import UnknownOutcome
+from peft_studio.models import Rental
 from peft_studio.reconcile.account import Account, living
 from peft_studio.reconcile.teardown import end, go_on_ending
 
@@ -118,11 +119,14 @@ class Reconciler:
         return account
 
     async def _listed(self, account: Account) -> Account:
+        unknown: IncompleteList | None = None
         try:
-            rentals = await self._manager.list_rentals(account.connector)
+            rentals: Sequence[Rental] = await self._manager.list_rentals(account.connector)
         except UnsupportedCapability:
             return account
-        return evolve(account, living=tuple(living(rentals, self._jobs(account.connector))))
+        except IncompleteList as error:
+            rentals, unknown = error.found, error
+        return evolve(account, living=tuple(living(rentals, self._jobs(account.connector))), error=unknown)
 
     def _told(self, account: Account) -> Account:
         """With a sentence for each phase that only the user can end."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from peft_studio.errors import ArtifactNotFound, PeftStudioError
+from peft_studio.errors import ArtifactNotFound, IncompleteList, PeftStudioError
 from peft_studio.homes import free_home, kept_adapter
 from peft_studio.ledger import Intent, JobRecord, Ledger
 from peft_studio.models import JobStatus, Rental
 from peft_studio.reconcile.account import Ended, Living
+from peft_studio.rentals import rentals_of
 
 if TYPE_CHECKING:
     from peft_studio.manager import ConnectorManager
@@ -53,10 +54,10 @@ async def finish(
 
     A failed job loses its checkpoints with its machine, and cannot be resumed any more.
     """
-    rentals = await manager.list_rentals(job.connector)
+    rentals = await rentals_of(manager, job)
     await _note_cost(manager, ledger, job)
     ended = []
-    for rental in (each for each in rentals if job.id == each.tag or job.platform_id == each.id):
+    for rental in rentals:
         holds_results = not is_empty and _holds_results(rental, job)
         drained = await _drain(manager, ledger, job, None, with_adapter=not has_adapter) if holds_results else Drained()
         if drained.has_lost_adapter:
@@ -87,8 +88,11 @@ async def go_on_ending(manager: ConnectorManager, ledger: Ledger, intent: Intent
 
 
 async def _end_and_look(manager: ConnectorManager, ledger: Ledger, job: JobRecord, target: str) -> bool:
-    await manager.end_rental(job.connector, target)
-    is_gone = target not in {rental.id for rental in await manager.list_rentals(job.connector)}
+    was_looked_for = await manager.end_rental(job.connector, target)
+    try:
+        is_gone = target not in {rental.id for rental in await manager.list_rentals(job.connector)}
+    except IncompleteList as error:  # the connector knows which part of the list its own look was at
+        is_gone = was_looked_for and target not in {rental.id for rental in error.found}
     if is_gone:
         ledger.settle(job.id, "teardown", "gone", target=target)
     return is_gone

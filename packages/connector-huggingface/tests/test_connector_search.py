@@ -28,6 +28,16 @@ async def test_a_search_ends_at_its_limit(sandbox, connect):
     assert 2 == sandbox.count("GET", "^/api/models$")
 
 
+async def test_no_more_is_asked_for_than_is_wanted(sandbox, connector):
+    """Whoever looks at three models does not wait for a thousand; the limit of the settings holds all the same."""
+    for number in range(50):
+        sandbox.hub.add(f"me/model-{number}", downloads=number)
+    found = await connector.search_models("model", limit=3)
+    assert ["model-49", "model-48", "model-47"] == [model.name for model in found]
+    (asked,) = [request for request in sandbox.requests if request.path == "/api/models"]
+    assert ("limit", "3") in asked.query
+
+
 async def test_a_model_is_told_with_its_licence_and_size(sandbox, connector):
     """The size is that of all files, those in LFS as they are and not as their pointers."""
     weights = bytes(5000)

@@ -122,16 +122,17 @@ class HuggingFaceConnector(JobsOfHub, EndpointsOfHub, RegistryConnector):
         """Publish an adapter folder, or one file, as `repo_id` of the metadata; README.md says what else they hold."""
         return await Upload(self._api, await self.account(), self._token).run(Path(path), metadata)
 
-    async def search_models(self, query: str) -> list[ModelInfo]:
+    async def search_models(self, query: str, limit: int | None = None) -> list[ModelInfo]:
         """By words of their ids, and `author:acme` and `tag:lora`; the most downloaded first."""
         api = self._api
+        most = api.settings.search_limit
         filters = _FILTER.findall(query)
         asked = {
             "search": " ".join(_FILTER.sub(" ", query).split()) or None,
             "author": next((value for kind, value in filters if kind == "author"), None),
             "filter": [value for kind, value in filters if kind == "tag"] or None,
         }
-        models = await api.models(asked, api.settings.search_limit)
+        models = await api.models(asked, most if limit is None else min(limit, most))
         return [model.info(api.settings.base_url) for model in models]
 
     async def get_model_metadata(self, model_id: str) -> ModelInfo:

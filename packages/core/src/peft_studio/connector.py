@@ -153,7 +153,10 @@ class PlatformConnector(ABC):
         self._refuse("registry", "store artifacts")
 
     async def search_models(self, query: str) -> list[ModelInfo]:
-        """Models that match `query`."""
+        """Models that match `query`.
+
+        A connector that can ask for a part of them takes `limit: int | None = None` as well: so many are enough.
+        """
         self._refuse("registry", "search models")
 
     async def get_model_metadata(self, model_id: str) -> ModelInfo:

@@ -158,6 +158,11 @@ class Session:
         own = getattr(type(self.connector), method, None)
         return own is not None and own is not getattr(PlatformConnector, method, None)
 
+    def takes(self, method: str, argument: str) -> bool:
+        """True when the connector's method names an argument that it need not take."""
+        with self._translated(method):
+            return argument in inspect.signature(self._method(method)).parameters
+
     def _method(self, name: str) -> Any:
         method = getattr(self.connector, name, None)
         if method is None:

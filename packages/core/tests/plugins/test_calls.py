@@ -158,6 +158,22 @@ async def test_options_may_have_any_name() -> None:
         assert [("deploy_model", {"model_id": "m-1", **options})] == connector.asked
 
 
+async def test_a_search_ends_where_it_is_enough() -> None:
+    """A connector that can stop there is told so; of what another one finds the rest is cut off."""
+
+    async def all_of_them(self, query):
+        return [MODEL] * 5
+
+    async def some_of_them(self, query, limit=None):
+        return [MODEL] * (5 if limit is None else limit - 1)
+
+    for search_models, most in ((all_of_them, 3), (some_of_them, 2)):
+        async with manager_of(type("Changed", (Everything,), {"search_models": search_models})) as manager:
+            await manager.connect("everything")
+            assert most == len(await manager.search_models("everything", "first", 3))
+            assert 5 == len(await manager.search_models("everything", "first"))
+
+
 async def test_lists_are_copies() -> None:
     """A caller that sorts a list does not sort the connector's own."""
     async with manager_of() as manager:

@@ -54,7 +54,7 @@ def test_a_facade_that_differs_is_told(tmp_path: Path) -> None:
     for path in (CORE / "make_sync.py", package / "sync.py", *(package / "_sync").glob("*.py")):
         copy = tmp_path / path.relative_to(CORE)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text().replace('"""Models that match."""', '"""Others."""'))
+        copy.write_text(path.read_text().replace('"""Models that match', '"""Others'))
     done = subprocess.run(
         [sys.executable, tmp_path / "make_sync.py", "--check"], check=False, capture_output=True, text=True
     )

@@ -14,9 +14,11 @@ from peft_studio.models import Deployment, JobStatus, ModelInfo, Run, RunBatch
 class RegistryCalls(Connections):
     """A platform that keeps models and adapters."""
 
-    async def search_models(self, name: str, query: str) -> list[ModelInfo]:
-        """Models that match."""
-        return await self._session(name).ask_list("search_models", ModelInfo, query=query)
+    async def search_models(self, name: str, query: str, limit: int | None = None) -> list[ModelInfo]:
+        """Models that match, at most so many."""
+        session = self._session(name)
+        enough = {"limit": limit} if session.takes("search_models", "limit") else {}
+        return (await session.ask_list("search_models", ModelInfo, query=query, **enough))[:limit]
 
     async def get_model_metadata(self, name: str, model_id: str) -> ModelInfo:
         """What the registry knows of one model."""

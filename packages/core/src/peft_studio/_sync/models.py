@@ -18,9 +18,9 @@ class SyncRegistryCalls:
     _manager: ConnectorManager
     _loop: LoopThread
 
-    def search_models(self, name: str, query: str) -> list[ModelInfo]:
-        """Models that match."""
-        return self._loop.run(self._manager.search_models(name, query))
+    def search_models(self, name: str, query: str, limit: int | None = None) -> list[ModelInfo]:
+        """Models that match, at most so many."""
+        return self._loop.run(self._manager.search_models(name, query, limit))
 
     def get_model_metadata(self, name: str, model_id: str) -> ModelInfo:
         """What the registry knows of one model."""

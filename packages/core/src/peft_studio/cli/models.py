@@ -48,13 +48,13 @@ def search(words: tuple[str, ...], names: tuple[str, ...], limit: int, as_json: 
     """Models that match QUERY; what it may hold beside words is the registry's, such as author:NAME or tag:lora."""
     for name in names:
         require_registry(name)
-    found = asyncio.run(_search(names or registry_names(), " ".join(words)))
+    found = asyncio.run(_search(names or registry_names(), " ".join(words), limit))
     failed = [(name, answer) for name, answer in found if isinstance(answer, PeftStudioError)]
     if len(failed) == len(found):
         raise failed[0][1]
     for name, error in failed:
         click.echo(f"{name}: {error}", err=True)
-    rows = [(name, model) for name, answer in found if isinstance(answer, list) for model in answer[:limit]]
+    rows = [(name, model) for name, answer in found if isinstance(answer, list) for model in answer]
     if as_json:
         print_json([{"connector": name, **attrs.asdict(model)} for name, model in rows])
     elif not rows:
@@ -63,13 +63,13 @@ def search(words: tuple[str, ...], names: tuple[str, ...], limit: int, as_json: 
         print_table(("MODEL", "BASE MODEL", "LICENSE", "DOWNLOADS", "CREATED"), [_row(*each) for each in rows])
 
 
-async def _search(names: Any, query: str) -> Found:
+async def _search(names: Any, query: str, limit: int) -> Found:
     """What each registry answers, or why it does not: one that is away hides no other."""
 
     async def ask(name: str) -> tuple[str, list[ModelInfo] | PeftStudioError]:
         try:
             await manager.connect(name)
-            return name, await manager.search_models(name, query)
+            return name, await manager.search_models(name, query, limit)
         except PeftStudioError as error:
             return name, error
 

@@ -221,6 +221,7 @@ def test_huggingface_hub_is_not_loaded_here():
     [
         ({"repo_id": "me/a b"}, "is no id of a repository"),
         ({"private": "yes"}, "private must be true or false"),
+        ({"revision": 1.0, "license": ["mit"]}, r"revision must be a text, not 1\.0; license must be a text"),
         ({"name": "世界"}, "is no name for a repository"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
-from peft_studio import ArtifactNotFound, InvalidConfig, InvalidCredentials
+from peft_studio import ArtifactNotFound, InvalidConfig, InvalidCredentials, Problem
 from peft_studio.artifacts import MANIFEST_NAME
 from peft_studio_huggingface.api import TOKENS, Account, HubApi
 from peft_studio_huggingface.card import Card
@@ -25,6 +25,8 @@ from peft_studio_huggingface.reading import text, unreadable
 from peft_studio_huggingface.repository import Model, RemoteFile, RepositoryId
 
 MAIN: Final = "main"
+#: Metadata that would be taken for missing as anything else, and send the upload elsewhere.
+_TEXTS: Final = ("repo_id", "name", "revision", "message", "base_model", "license", "description")
 _LEFT_HERE: Final = (".git", ".cache", "__pycache__")
 
 
@@ -41,7 +43,11 @@ class Wish:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], source: Path, namespace: str) -> Self:
-        """Read them. Raises `InvalidConfig` for an id that cannot be one."""
+        """Read them. Raises `InvalidConfig` for an id that cannot be one, and for a value of another type."""
+        wrong = {key: metadata[key] for key in _TEXTS if not isinstance(metadata.get(key), str | None)}
+        if wrong:
+            problems = [Problem(field=key, message=f"{key} must be a text, not {wrong[key]!r}") for key in wrong]
+            raise InvalidConfig.from_problems("metadata of the upload", problems)
         name = text(metadata.get("repo_id")) or _as_name(text(metadata.get("name")) or source.resolve().name)
         id = RepositoryId.of(name if "/" in name else f"{namespace}/{name}")
         private = metadata.get("private")

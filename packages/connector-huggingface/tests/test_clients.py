@@ -141,7 +141,7 @@ def test_a_transfer_survives_what_a_network_does(sandbox, run, adapter):
     refused = sandbox.faults.add("status", "PUT", "^/lfs/", code=503)
     too_many = sandbox.faults.add("status", "GET", "/tree/", code=429, headers={"RateLimit": '"api";r=0;t=0'})
     silent = sandbox.faults.add("half_open", "GET", digests(adapter)["big.safetensors"], bytes=21 * 2**20)
-    assert digests(adapter) == run("transfer.py", adapter, HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert digests(adapter) == run("transfer.py", adapter, HF_HUB_DOWNLOAD_TIMEOUT="6")
     assert [1, 1, 1] == [fault.hits for fault in (refused, silent, too_many)]
     parts = [each for each in sandbox.requests if re.search(r"^/lfs/.+/.+/\d$", each.path) and each.status == 200]
     assert [8 * 2**20] * 3 == [part.size for part in parts]
@@ -173,6 +173,12 @@ def test_a_job_lives(run):
         sandbox.page_size = 2  # type: ignore[misc]  # of this one
         sandbox.script(lines=["one", "two", "drei – 三"], pending_seconds=5, running_seconds=90)
         cut = sandbox.faults.add("drop_after", "GET", "/logs$", events=2)
+
+        def let_the_third_run_on(received):
+            if sandbox.count("POST", "/api/jobs/me$") == 2:
+                sandbox.script(running_seconds=36_000)
+
+        sandbox.on_answer = let_the_third_run_on
         seen = run("jobs.py", **sandbox.environment())
         assert ([], {}, 1) == (sandbox.errors, sandbox.bills(), cut.hits)
         assert {"TOKEN": "x"} == next(iter(sandbox.jobs.values())).received["secrets"]
@@ -195,10 +201,16 @@ def test_a_job_lives(run):
 
 def test_an_endpoint_lives(run):
     """Prices, create, wait until it is healthy, list, scale to zero, resume, pause, delete, and refusals."""
-    with HuggingFaceSandbox(speed=30) as sandbox:
-        sandbox.serving.start = (5, 60)
+    with HuggingFaceSandbox() as sandbox:
+        sandbox.serving.start = (60, 600)
         sandbox.hub.add("me/tiny", private=True)
         url = sandbox.endpoints_url
+
+        def come_up(received):
+            if (received.method, received.path) == ("GET", "/v2/endpoint/me/tiny"):
+                sandbox.advance(600)
+
+        sandbox.on_answer = come_up
         seen = run("endpoints.py", **sandbox.environment(), ENDPOINTS_URL=url)
         assert ([], {}, 1) == (sandbox.errors, sandbox.bills(), sandbox.count("GET", "/health$"))
         address = f"{sandbox.url}/served/me/tiny"

@@ -17,6 +17,7 @@ from peft_studio import InsufficientCreditsError, InvalidConfig, InvalidCredenti
 from peft_studio_huggingface.flavors import Flavor, offers_for
 from peft_studio_huggingface.hub_job import EAR, HubJob, job_body
 from peft_studio_huggingface.settings import Settings
+from peft_studio_testkit.sandbox.open_ports import free_ports
 
 PREFIX = "PEFT_STUDIO_WORKER_"
 
@@ -139,14 +140,17 @@ def test_an_unknown_stage_is_no_status():
 
 
 class TestStartCommand:
-    """The command of a job, run as the Hub would; one at a time, as its port is one."""
+    """The command of a job, run as the Hub would, with a free port in place of its own."""
 
     @pytest.fixture
-    def start(self, tmp_path):
+    def ear(self):
+        """Where it listens."""
+        (port,) = free_ports(1)
+        return port
+
+    @pytest.fixture
+    def start(self, tmp_path, ear):
         """Runs it with a script in place of the worker's."""
-        with socket.socket() as taken:
-            if taken.connect_ex(("127.0.0.1", EAR)) == 0:
-                pytest.skip(f"port {EAR} of this machine is in use")
         started = []
 
         def run(script, **environment):
@@ -155,7 +159,7 @@ class TestStartCommand:
             variables = {f"{PREFIX}DEADLINE": "60", f"{PREFIX}TOKEN": "t"}
             launch = Launch(tag="ps-x", script=script, variables=variables, port=8000, mount="/workspace")
             offer = Offer(resource_id="cpu-basic", words="", details={})
-            command = job_body(offer, launch, Settings())["command"]
+            command = [part.replace(str(EAR), str(ear)) for part in job_body(offer, launch, Settings())["command"]]
             process = subprocess.Popen(command, cwd=tmp_path, env=environment or None, start_new_session=True)
             started.append(process)
             return process
@@ -166,43 +170,43 @@ class TestStartCommand:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def test_it_ends_when_the_worker_asks(self, start, tmp_path):
+    def test_it_ends_when_the_worker_asks(self, start, ear, tmp_path):
         """With 0, after the worker has been told to stop: the Hub counts such a job as completed."""
         process = start("trap 'echo told > told; exit' TERM; while :; do sleep 0.05; done")
-        assert 204 == asked(process)
-        assert 0 == process.wait(20)
+        assert 204 == asked(process, ear)
+        assert 0 == process.wait(30)
         assert (tmp_path / "told").exists()
 
-    def test_it_passes_the_end_on(self, start, tmp_path):
+    def test_it_passes_the_end_on(self, start, ear, tmp_path):
         """When the Hub cancels the job."""
         process = start("trap 'echo told > told; exit' TERM; while :; do sleep 0.05; done")
-        heard(process)
+        heard(process, ear)
         process.send_signal(signal.SIGTERM)
-        assert 143 == process.wait(20)
+        assert 143 == process.wait(30)
         assert (tmp_path / "told").exists()
 
     def test_without_python_it_ends_at_once(self, start, tmp_path):
         """Nobody pays for waiting."""
         (tmp_path / "sh").symlink_to("/bin/sh")
-        assert 1 == start("sleep 60", PATH=str(tmp_path)).wait(20)
+        assert 1 == start("sleep 60", PATH=str(tmp_path)).wait(30)
 
 
-def heard(process: subprocess.Popen[bytes]) -> None:
+def heard(process: subprocess.Popen[bytes], ear: int) -> None:
     """Wait until the command listens."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None
         with socket.socket() as connection:
-            if connection.connect_ex(("127.0.0.1", EAR)) == 0:
+            if connection.connect_ex(("127.0.0.1", ear)) == 0:
                 return
         time.sleep(0.02)
     raise AssertionError("it does not listen")
 
 
-def asked(process: subprocess.Popen[bytes]) -> int:
+def asked(process: subprocess.Popen[bytes], ear: int) -> int:
     """What it says to the worker."""
-    heard(process)
+    heard(process, ear)
     with urllib.request.urlopen(
-        urllib.request.Request(f"http://127.0.0.1:{EAR}/", method="POST"), timeout=20
+        urllib.request.Request(f"http://127.0.0.1:{ear}/", method="POST"), timeout=30
     ) as answer:
         return int(answer.status)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from peft_studio import (
@@ -203,6 +204,19 @@ async def test_a_cancelled_upload_ends(sandbox, connector, adapter):
         while sandbox.open_connections:  # noqa: ASYNC110 -- nor has the server
             await asyncio.sleep(0.01)
     assert [".gitattributes"] == list(sandbox.hub["me/lora"].head.files)
+
+
+async def test_a_killed_upload_may_be_repeated(sandbox, connector, adapter):
+    """Nobody has refused it; so the queue tries it again."""
+    sandbox.faults.add("timeout", path="/preupload/", times=1)
+    upload = asyncio.ensure_future(connector.upload_artifact(str(adapter), {"repo_id": "me/lora"}))
+    while not (sandbox.count("POST", "/preupload/") or upload.done()):  # noqa: ASYNC110 -- as above
+        await asyncio.sleep(0.01)
+    (program,) = [each for each in psutil.Process().children() if "hub_commit" in " ".join(each.cmdline())]
+    program.kill()
+    with pytest.raises(ConnectionFailed, match="got signal 9"):
+        await upload
+    assert "me/lora" == await connector.upload_artifact(str(adapter), {"repo_id": "me/lora"})
 
 
 def test_huggingface_hub_is_not_loaded_here():

@@ -107,10 +107,13 @@ async def _answer(task: bytes, environment: Mapping[str, str]) -> Mapping[str, A
         if process.returncode is None:
             process.kill()
             await process.wait()
+    code = await process.wait()
+    if code < 0:  # the system shuts down, or was short of memory: it may work the next time
+        raise ConnectionFailed("the upload failed", why=f"the program that uploads got signal {-code}")
     try:
         return mapping(json.loads(output))
     except ValueError:
-        why = f"the program that uploads ended with {process.returncode} and without an answer"
+        why = f"the program that uploads ended with {code} and without an answer"
         raise PlatformError("the upload failed", why=why, remedy="pip install --upgrade huggingface_hub") from None
 
 

@@ -139,6 +139,14 @@ def test_an_unknown_stage_is_no_status():
         job.machine({})
 
 
+async def test_a_job_of_an_unknown_stage_is_not_left_out(sandbox, connector):
+    """The list would say that nothing lives there."""
+    jobs = [{"id": "1", "status": {"stage": "COMPLETED"}}, {"id": "2", "status": {"stage": "DREAMING"}}]
+    sandbox.faults.add("shape", path="/api/jobs/me$", body=jobs)
+    with pytest.raises(PlatformError, match="job 2 has a stage that this version does not know: DREAMING"):
+        await connector.list_rentals()
+
+
 class TestStartCommand:
     """The command of a job, run as the Hub would, with a free port in place of its own."""
 

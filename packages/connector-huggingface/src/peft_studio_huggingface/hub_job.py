@@ -24,10 +24,11 @@ TAG: Final = "peft-studio"
 EAR: Final = 8765
 #: Seconds that the Hub gives a job beyond the worker's own deadline.
 _MARGIN: Final = 600
+FAILED: Final = "ERROR"
 STATES: Final = {
     "SCHEDULING": MachineState.STARTING,
     "RUNNING": MachineState.RUNNING,
-    "ERROR": MachineState.BROKEN,
+    FAILED: MachineState.BROKEN,
 }
 #: Nothing is left of these, whatever became of the training.
 OVER: Final = ("COMPLETED", "CANCELED", "DELETED")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from peft_studio import ConnectionFailed, InvalidCredentials, JobNotFound, Transport
 from peft_studio_huggingface.flavors import Flavor
-from peft_studio_huggingface.hub_job import ALIVE, HubJob
+from peft_studio_huggingface.hub_job import ALIVE, FAILED, OVER, HubJob
 from peft_studio_huggingface.reading import mapping, text, unreadable
 
 #: Attempts to read a log to its end.
@@ -41,12 +41,12 @@ class JobsApi:
             return HubJob.of(await self._hub.get(*self._path, id, missing=JobNotFound))
 
     async def alive(self) -> list[HubJob]:
-        """Those that cost, or will."""
+        """Those that cost, or will, and those of a stage that nobody knows: they may."""
         query = {"stage": list(ALIVE)}
         with _explained():
             async with aclosing(self._hub.pages(*self._path, items=None, by_link=True, query=query)) as items:
                 jobs = [HubJob.of(item) async for item in items]
-        return [job for job in {job.id: job for job in jobs}.values() if job.stage in ALIVE]
+        return [job for job in {job.id: job for job in jobs}.values() if job.stage not in (*OVER, FAILED)]
 
     async def cancel(self, id: str) -> None:
         """End it; one that is gone or over is fine."""

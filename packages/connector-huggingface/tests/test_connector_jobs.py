@@ -13,7 +13,14 @@ from decimal import Decimal
 
 import pytest
 
-from peft_studio import InsufficientCreditsError, InvalidConfig, InvalidCredentials, JobNotFound, PlatformError
+from peft_studio import (
+    ConnectionFailed,
+    InsufficientCreditsError,
+    InvalidConfig,
+    InvalidCredentials,
+    JobNotFound,
+    PlatformError,
+)
 from peft_studio_huggingface.flavors import Flavor, offers_for
 from peft_studio_huggingface.hub_job import EAR, HubJob, job_body
 from peft_studio_huggingface.settings import Settings
@@ -39,6 +46,20 @@ async def test_a_job_of_an_organisation_is_paid_by_it(sandbox, connect):
     connector = await connect(namespace="acme")
     id = await connector.submit_job(sandbox.training_config(tag="ps-tag"))
     assert ("acme", id) == (sandbox.jobs[id].namespace, await connector.find_job("ps-tag"))
+
+
+async def test_a_job_of_another_namespace_is_not_gone(sandbox, connect):
+    """Whoever has changed the setting is told; what no namespace has is gone, also where one may not be asked."""
+    id = await (await connect(namespace="acme")).submit_job(sandbox.training_config(tag="ps-tag"))
+    connector = await connect()
+    for call in (connector.get_job_status, connector.cancel_job):
+        with pytest.raises(ConnectionFailed, match=f"job {id} belongs to acme: the namespace in use is me") as caught:
+            await call(id)
+        assert "set namespace to acme" == caught.value.remedy
+    for code in (403, 404):
+        sandbox.faults.add("status", path="/api/jobs/acme/", code=code)
+        with pytest.raises(JobNotFound):
+            await connector.get_job_status("0123456789abcdef01234567")
 
 
 async def test_the_cost_is_the_hubs_time_at_the_hubs_price(sandbox, connector):

@@ -71,9 +71,9 @@ class HubApi:
         """What the Hub's answers say of themselves."""
         return self._hub.observed
 
-    def jobs(self, namespace: str) -> JobsApi:
+    def jobs(self, namespace: str, account: Account) -> JobsApi:
         """Jobs of that namespace."""
-        return JobsApi(self._hub, namespace)
+        return JobsApi(self._hub, namespace, {account.name, *account.organisations} - {namespace})
 
     async def whoami(self) -> Account:
         """Raises `InvalidCredentials` for a token that is none. The Hub wants this to be asked rarely."""

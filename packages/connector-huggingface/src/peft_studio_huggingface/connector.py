@@ -59,7 +59,7 @@ class HuggingFaceConnector(JobsOfHub, EndpointsOfHub, RegistryConnector):
         previous, self._connection = self._connection, api
         await self._close_inference()
         self._account, self._token, self._settings = account, token, api.settings
-        self._jobs_api = api.jobs(api.settings.namespace or account.name)
+        self._jobs_api = api.jobs(api.settings.namespace or account.name, account)
         self._open_inference(token, api.settings, account.name)
         if previous is not None:
             await previous.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
@@ -17,10 +17,12 @@ _ATTEMPTS: Final = 3
 
 
 class JobsApi:
-    """Jobs of one namespace, through the transport of the Hub."""
+    """Jobs of one namespace, through the transport of the Hub; `others` are those that the account has besides."""
 
-    def __init__(self, hub: Transport, namespace: str) -> None:
+    def __init__(self, hub: Transport, namespace: str, others: Iterable[str] = ()) -> None:
         self._hub = hub
+        self._namespace = namespace
+        self._others = tuple(others)
         self._path = ("api", "jobs", namespace)
 
     async def flavors(self) -> list[Flavor]:
@@ -36,9 +38,25 @@ class JobsApi:
             return HubJob.of(await self._hub.post(*self._path, json=body))
 
     async def job(self, id: str) -> HubJob:
-        """Raises `JobNotFound`."""
+        """Raises `JobNotFound`, and `ConnectionFailed` for one that another namespace has: it may well be running."""
+        try:
+            return await self._job(self._namespace, id)
+        except JobNotFound:
+            await self._require_nowhere_else(id)
+            raise
+
+    async def _job(self, namespace: str, id: str) -> HubJob:
         with _explained():
-            return HubJob.of(await self._hub.get(*self._path, id, missing=JobNotFound))
+            return HubJob.of(await self._hub.get("api", "jobs", namespace, id, missing=JobNotFound))
+
+    async def _require_nowhere_else(self, id: str) -> None:
+        for other in self._others:
+            try:
+                await self._job(other, id)
+            except (JobNotFound, InvalidCredentials):  # a token that may not ask there has started nothing there
+                continue
+            what, why = f"job {id} belongs to {other}", f"the namespace in use is {self._namespace}"
+            raise ConnectionFailed(what, why=why, remedy=f"set namespace to {other}")
 
     async def alive(self) -> list[HubJob]:
         """Those that cost, or will, and those of a stage that nobody knows: they may."""

@@ -308,8 +308,8 @@ except InvalidConfig as error:
     assert not (tmp_path / "big").exists()
 
 
-async def test_second_download_to_the_same_file_is_found_out(server: Any, transport: Transport, file: Path) -> None:
-    """What both have written is no file."""
+async def test_part_that_somebody_else_writes_to_is_found_out(server: Any, transport: Transport, file: Path) -> None:
+    """By its size: what two have written is no file."""
 
     async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
@@ -317,12 +317,12 @@ async def test_second_download_to_the_same_file_is_found_out(server: Any, transp
         while "adapter.bin.part" not in left(file):  # noqa: ASYNC110 -- a folder sends no event
             await asyncio.sleep(0.001)
         with file.with_name("adapter.bin.part").open("ab") as other:
-            other.write(b"another download")
+            other.write(b"another program")
         writer.write(b"half")
 
     server.steps = [slow]
 
-    with pytest.raises(InvalidConfig, match="was changed by another download"):
+    with pytest.raises(InvalidConfig, match="was changed by another program"):
         await transport.download("file", file=file)
 
     assert not file.exists()

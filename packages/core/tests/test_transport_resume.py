@@ -11,6 +11,7 @@ import pytest
 
 from peft_studio import (
     ConnectionFailed,
+    InvalidConfig,
     Transport,
 )
 
@@ -229,3 +230,34 @@ async def test_part_longer_than_the_file_is_thrown_away(server: Any, transport: 
     await transport.download("file", file=file)
 
     assert CONTENT == file.read_bytes()
+
+
+@pytest.mark.parametrize("arrived", [0, 100_000])
+async def test_second_download_to_one_place_is_refused(server: Any, file: Path, arrived: int) -> None:
+    """And harms neither what has arrived nor what still comes, whether or not the first began with a part."""
+    if arrived:
+        await interrupted(server, file, Storage())
+    may_end = asyncio.Event()
+
+    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+        kind = (
+            f"206 Partial\r\nContent-Range: bytes {arrived}-{len(CONTENT) - 1}/{len(CONTENT)}" if arrived else "200 OK"
+        )
+        head = f'HTTP/1.1 {kind}\r\nETag: "v1"\r\nContent-Length: {len(CONTENT) - arrived}\r\n\r\n'
+        writer.write(head.encode() + CONTENT[arrived : arrived + 9])
+        await writer.drain()
+        await may_end.wait()
+        writer.write(CONTENT[arrived + 9 :])
+
+    server.steps = [slow, Storage()]
+    async with Transport(server.url, timeout=30) as first, Transport(server.url) as second:
+        task = asyncio.create_task(first.download("file", file=file, sha256=SHA256))
+        part = file.with_name("adapter.bin.part")
+        while not (part.exists() and part.stat().st_size == arrived + 9):  # noqa: ASYNC110 -- a folder sends no event
+            await asyncio.sleep(0.001)
+        with pytest.raises(InvalidConfig, match=f"{file} is being downloaded already"):
+            await second.download("file", file=file, sha256=SHA256)
+        may_end.set()
+        await task
+
+    assert (CONTENT, ["adapter.bin"]) == (file.read_bytes(), left(file))

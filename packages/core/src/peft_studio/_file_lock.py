@@ -19,6 +19,15 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def try_lock(descriptor: int) -> bool:
+    """True when the open file is locked now, until it is closed; False when somebody else holds it."""
+    try:
+        _take(descriptor)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
 class FileLock:
     """The lock of one file. Two instances exclude each other, in one process too."""
 
@@ -31,14 +40,15 @@ class FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _take(descriptor)
-        except OSError as error:
+            is_ours = try_lock(descriptor)
+        except OSError:
             os.close(descriptor)
-            if isinstance(error, BlockingIOError | PermissionError):
-                return False
             raise
-        self._descriptor = descriptor
-        return True
+        if is_ours:
+            self._descriptor = descriptor
+        else:
+            os.close(descriptor)
+        return is_ours
 
     def release(self) -> None:
         """Let go; does nothing when it is not ours."""

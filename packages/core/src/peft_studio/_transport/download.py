@@ -72,9 +72,9 @@ class Download:
             self._verify()
             await _in_thread(self._part.finish)
         finally:
-            self._part.close()
             if self._part.size == 0:
                 self._part.discard()
+            self._part.close()
         return self._part.file
 
     async def _go_on_with_earlier_part(self) -> None:

@@ -1,6 +1,7 @@
 """A file that arrives: `<file>.part` beside it, and a note of which version of it the part belongs to.
 
-It appears under its final name whole and verified, in one rename, or not at all.
+It appears under its final name whole and verified, in one rename, or not at all. The part is locked: of two downloads
+to one place the second is refused, instead of both writing what is no file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import BinaryIO
 
 from attrs import asdict, frozen
 
+from peft_studio._file_lock import try_lock
 from peft_studio.errors import InvalidConfig
 
 #: Bytes that are read at once: larger blocks cost memory, smaller ones time.
@@ -23,6 +26,8 @@ _BLOCK = 2**20
 #: Bytes that are written at once. The system caches them in a piece of memory as large as that. On a virtual machine
 #: the host has often taken back the large pieces that are free, and each costs a fault there: 1 s per GB in all.
 _WRITTEN = 2**16
+#: What a file system says that knows no locks, such as some network file systems.
+_LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @frozen
@@ -65,12 +70,13 @@ class PartFile:
         with self._disk():
             if self.file.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            version = self._noted()
-            if version is None or version.source != source or not self.path.is_file():
+            if not self.path.is_file():
                 return None
-            self._content = self.path.open("a+b", buffering=0)
-            self._content.seek(0)
-            while block := self._content.read(_BLOCK):
+            content, version = self._held(), self._noted()
+            if version is None or version.source != source:
+                return None
+            content.seek(0)
+            while block := content.read(_BLOCK):
                 self._digest.update(block)
                 self.size += len(block)
             return version
@@ -78,10 +84,10 @@ class PartFile:
     def restart(self, version: Version) -> None:
         """Throw away what has arrived; what comes now belongs to `version`."""
         with self._disk():
-            self.close()
             self.file.parent.mkdir(parents=True, exist_ok=True)
+            content = self._held()
             self._note.write_text(json.dumps(asdict(version)), encoding="utf-8")
-            self._content = self.path.open("wb", buffering=0)
+            content.truncate(0)
             self._digest = hashlib.sha256()
             self.size = 0
 
@@ -96,11 +102,6 @@ class PartFile:
             self.size += len(block)
 
     @property
-    def is_open(self) -> bool:
-        """True between `restart`, or a successful `open`, and the end."""
-        return self._content is not None
-
-    @property
     def sha256(self) -> str:
         """Of all that has arrived, in hex."""
         return self._digest.hexdigest()
@@ -108,25 +109,50 @@ class PartFile:
     def finish(self) -> None:
         """Move it to its final name."""
         with self._disk():
-            self.close()
             if self.path.stat().st_size != self.size:
-                raise InvalidConfig(f"{self.path} was changed by another download", remedy="let one of them run")
-            self.path.replace(self.file)
+                raise InvalidConfig(f"{self.path} was changed by another program", remedy="download it again")
             self._note.unlink(missing_ok=True)
+            if sys.platform == "win32":  # what is open cannot be moved there
+                self.close()
+            self.path.replace(self.file)
+            self.close()
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Leave nothing of it, where it is ours."""
         with self._disk():
-            self.close()
             self.size = 0
-            self.path.unlink(missing_ok=True)
+            if self._content is None:
+                return
             self._note.unlink(missing_ok=True)
+            if sys.platform == "win32":
+                self.close()
+            self.path.unlink(missing_ok=True)
+            self.close()
 
     def close(self) -> None:
         """Let go of the file; what has arrived stays for the next call."""
         if self._content is not None:
             self._content.close()
             self._content = None
+
+    def _held(self) -> BinaryIO:
+        """The open part, which nobody else writes to. Raises `InvalidConfig` while somebody else does."""
+        while self._content is None:
+            content = self.path.open("a+b", buffering=0)
+            if not _is_ours(content):
+                content.close()
+                raise InvalidConfig(f"{self.file} is being downloaded already", remedy="let that download finish")
+            if self._is_at_its_place(content):
+                self._content = content
+            else:  # it was finished, or thrown away, before it was ours
+                content.close()
+        return self._content
+
+    def _is_at_its_place(self, content: BinaryIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(content.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _noted(self) -> Version | None:
         try:
@@ -142,3 +168,13 @@ class PartFile:
             why = os.strerror(error.errno) if error.errno else str(error)
             remedy = "make room, or choose another place"
             raise InvalidConfig(f"{self.file} cannot be written", why=why, remedy=remedy) from error
+
+
+def _is_ours(content: BinaryIO) -> bool:
+    """True when nobody else holds it, and where the file system cannot tell."""
+    try:
+        return try_lock(content.fileno())
+    except OSError as error:
+        if error.errno in _LOCKLESS:
+            return True
+        raise

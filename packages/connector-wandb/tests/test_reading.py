@@ -22,11 +22,17 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 Work = Callable[[WandbConnector], Awaitable[Any]]
 
 
+class Narrow(WandbConnector):
+    """Its pages are small enough to be filled in a test."""
+
+    most_rows = 2000
+
+
 def use(sandbox: WandbSandbox, work: Work, **changes: str) -> Any:
     """What `work` answers, with a connector of its own."""
 
     async def go() -> Any:
-        connector = WandbConnector()
+        connector = Narrow()
         await connector.connect({**sandbox.credentials(), **changes})
         try:
             return await work(connector)
@@ -68,9 +74,15 @@ def read_back(sandbox: WandbSandbox, steps: list[int]) -> tuple[list[int], int]:
 
 def test_history_with_gaps_is_read_whole(sandbox: WandbSandbox) -> None:
     """Steps may be far apart: an empty window is not the end, and is followed by a wider one."""
-    steps = [0, 1, 999, 1000, 5500, *range(2_000_000, 2_003_000), 9_000_000]
+    steps = [0, 1, 999, 1000, 5500, *range(2_000_000, 2_003_000), 9_000_000, 10**12]
     found, windows = read_back(sandbox, steps)
     assert (steps, True) == (found, windows < 200)
+
+
+def test_dense_rows_after_a_gap_are_no_sample(sandbox: WandbSandbox) -> None:
+    """A window that has become wide in a gap may hold more rows than one answer does: then it is read anew."""
+    steps = [0, *range(10_000_000, 10_005_000)]
+    assert steps == read_back(sandbox, steps)[0]
 
 
 def test_dense_history_is_read_in_windows_of_its_size(sandbox: WandbSandbox) -> None:

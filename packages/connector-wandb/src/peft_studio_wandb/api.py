@@ -77,9 +77,9 @@ class WandbApi:
         """What W&B tells of it. Raises `JobNotFound`."""
         return _found(await self.ask(documents.RUN, **run.variables), run)
 
-    async def rows(self, run: RunPath, first: int, end: int) -> list[str]:
-        """The rows with first <= _step < end, as JSON texts."""
-        window = {"first": first, "end": end, "samples": end - first}
+    async def rows(self, run: RunPath, first: int, end: int, most: int) -> list[str]:
+        """The rows with first <= _step < end, as JSON texts; a sample of them where there are more than `most`."""
+        window = {"first": first, "end": end, "samples": most}
         rows = _found(await self.ask(documents.HISTORY, **run.variables, **window), run).get("history")
         return list(rows or ())
 

@@ -40,8 +40,6 @@ from peft_studio_wandb.settings import Settings, require_project
 _OWN: Final = ("run_id", "display_name", "group", "job_type", "notes", "tags")
 #: Steps of one page of a history, as W&B's own client asks for them.
 _PAGE: Final = 1000
-#: Where there are few rows: so many steps at most.
-_WIDEST: Final = 64 * _PAGE
 #: Projects that are asked for their runs at the same time.
 _AT_ONCE: Final = 4
 #: W&B's SDK takes a run for one that can be resumed when its config holds this.
@@ -58,6 +56,8 @@ class WandbConnector(TrackingConnector):
 
     #: Seconds after which W&B's count of lines, and its summary, are believed: they are 2 to 4 behind.
     settling: ClassVar[float] = 5.0
+    #: Rows of one page at most; where there are few, it may span any number of steps.
+    most_rows: ClassVar[int] = 64 * _PAGE
 
     def __init__(self) -> None:
         self._connection: WandbApi | None = None
@@ -193,10 +193,13 @@ class WandbConnector(TrackingConnector):
         texts: list[str] = []
         first, width = 0, _PAGE
         while first <= last:
-            page = await self._api.rows(run, first, first + width)
+            page = await self._api.rows(run, first, first + width, min(width, self.most_rows))
+            if len(page) >= self.most_rows < width:  # it may be a sample
+                width = self.most_rows
+                continue
             texts += page
             first += width
-            width = min(2 * width, _WIDEST) if 2 * len(page) < _PAGE else _PAGE
+            width = 2 * width if 2 * len(page) < _PAGE else _PAGE
         return texts
 
     async def list_runs(

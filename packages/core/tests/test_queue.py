@@ -118,10 +118,11 @@ def test_result_is_kept_and_payload_is_not(queue):
     assert ({"id": "7"}, {}) == (queue.find("acme", "one").result, queue.find("acme", "one").payload)
 
 
-def test_all_or_none(queue):
+@pytest.mark.parametrize("odd", [datetime(2026, 1, 2, tzinfo=UTC), "half \ud800"])
+def test_all_or_none(queue, odd):
     """One that cannot be queued keeps the others out, too."""
     with pytest.raises(InvalidConfig, match="a touch cannot be queued: its payload is no JSON"):
-        queue.enqueue_all([operation("one"), operation("two", payload={"when": datetime.now(UTC)})])
+        queue.enqueue_all([operation("one"), operation("two", payload={"odd": odd})])
     assert [] == queue.operations()
 
 

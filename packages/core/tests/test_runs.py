@@ -30,6 +30,7 @@ from peft_studio import (
     UnsupportedCapability,
 )
 from peft_studio.cli.runs_view import compared, comparison_table, details, list_table, metric_table, summary_lines
+from peft_studio.lines import sparkline
 from peft_studio.queue import Queue, requests
 from peft_studio.queue.operation import Done
 from peft_studio.tracking.curves import curves_of, flat, loss_rows, lower_is_better
@@ -286,6 +287,34 @@ def test_comparison_shows_what_differs() -> None:
     assert ("acme/lora/a", [0.1, 0.5]) == (
         told["metrics"]["train/loss"]["best_run"], [run["best"] for run in told["metrics"]["train/loss"]["runs"]],
     )  # fmt: skip
+
+
+def test_names_of_others_move_no_cursor() -> None:
+    """A run is called whatever its author likes: line breaks and what terminals obey are replaced."""
+    odd = Run(id="a/b/c", name="one\ntwo \x1b[2Jthree", config={"no\nte": "a\tb"})
+    rows = curves_of([{"step": 1, "lo\rss": 1.0}])
+    texts = [
+        *summary_lines(odd),
+        *(
+            cell
+            for table in (
+                list_table([odd]),
+                metric_table(rows),
+                comparison_table([(odd, rows), (LONG, CURVES)], ["lo\rss"]),
+            )
+            for row in (table[0], *table[1])
+            for cell in row
+        ),
+    ]
+    assert "one\ufffdtwo \ufffd[2Jthree" in texts
+    assert "" == "".join(letter for text in texts for letter in click.unstyle(text) if not letter.isprintable())
+
+
+def test_extreme_values_are_drawn_small() -> None:
+    """What no float can tell apart from its opposite, and what is no number."""
+    curves = curves_of([{"step": step, "loss": value} for step, value in enumerate((1e308, -1e308, 0.0, math.nan))])
+    assert "█▁▅" == click.unstyle(metric_table(curves)[1][0][-1])
+    assert ("", "▁█") == (sparkline([math.inf], 9), sparkline([1.0, math.nan, 2.0], 9))
 
 
 def test_nobody_wins_alone() -> None:

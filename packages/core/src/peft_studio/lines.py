@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -81,7 +82,13 @@ def short_duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest."""
+    """The values as a line of blocks, averaged down to `width`, scaled between their lowest and highest.
+
+    What is no finite number has no place in it.
+    """
+    values = [value / 2 for value in values if math.isfinite(value)]  # the range of halves is never too large
+    if not values:
+        return ""
     if len(values) > width:
         edges = [round(index * len(values) / width) for index in range(width + 1)]
         values = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

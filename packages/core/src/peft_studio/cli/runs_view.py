@@ -45,23 +45,29 @@ def details(run: Run) -> dict[str, Any]:
 def summary_lines(run: Run) -> Iterator[str]:
     """A run for people, without its metrics."""
     about: dict[str, Any] = {
-        **_about(run),
+        **{name: _line(value) if isinstance(value, str) else value for name, value in _about(run).items()},
         "status": coloured(run.status),
         "created": None if run.created is None else f"{stamp(run.created)} ({ago(run.created)})",
         "duration": None if run.duration is None else short_duration(run.duration),
-        "tags": ", ".join(run.tags) or None,
+        "tags": _line(", ".join(run.tags)) or None,
     }
     yield from (f"{name:18} {value}" for name, value in about.items() if value is not None)
     for name, values in (("config", run.config), ("summary", run.summary)):
         if values:
             yield click.style(name, dim=True)
-            yield from (f"  {key:28} {_text(value)}" for key, value in flat(values).items())
+            yield from (f"  {_line(key):28} {_text(value)}" for key, value in flat(values).items())
 
 
 def metric_table(curves: Mapping[str, Curve]) -> Table:
     """One line for each metric."""
     rows: list[tuple[str, ...]] = [
-        (curve.name, _number(curve.last), _best(curve), str(len(curve.steps)), click.style(_spark(curve), fg="cyan"))
+        (
+            _line(curve.name),
+            _number(curve.last),
+            _best(curve),
+            str(len(curve.steps)),
+            click.style(_spark(curve), fg="cyan"),
+        )
         for curve in curves.values()
     ]
     return ("METRIC", "LAST", "BEST", "ROWS", "CURVE"), rows
@@ -79,7 +85,7 @@ def plain(value: Any) -> Any:
 def labels(runs: Sequence[Run]) -> list[str]:
     """What people call the runs; ids where that would be the same."""
     names = Counter(run.name for run in runs)
-    return [run.name if names[run.name] == 1 else run.id for run in runs]
+    return [_line(run.name if names[run.name] == 1 else run.id) for run in runs]
 
 
 def comparison_table(found: Measured, metrics: Sequence[str]) -> Table:
@@ -88,13 +94,13 @@ def comparison_table(found: Measured, metrics: Sequence[str]) -> Table:
     durations = ["-" if run.duration is None else short_duration(run.duration) for run in runs]
     rows = [("status", *(coloured(run.status) for run in runs)), ("duration", *durations)]
     for name, values in _differences(runs).items():
-        rows.append((name, *("-" if value is None else _text(value) for value in values)))
+        rows.append((_line(name), *("-" if value is None else _text(value) for value in values)))
     for metric in metrics:
         curves = [measured.get(metric) for _, measured in found]
         winner = _winner(curves)
-        rows.append((f"{metric} last", *("-" if curve is None else _number(curve.last) for curve in curves)))
+        rows.append((f"{_line(metric)} last", *("-" if curve is None else _number(curve.last) for curve in curves)))
         if lower_is_better(metric) is not None:
-            rows.append((f"{metric} best", *(_marked(curve, is_best=curve is winner) for curve in curves)))
+            rows.append((f"{_line(metric)} best", *(_marked(curve, is_best=curve is winner) for curve in curves)))
     return ("", *labels(runs)), rows
 
 
@@ -132,9 +138,9 @@ def _row(run: Run) -> tuple[str, ...]:
     parts = run.id.split("/")
     loss = _loss(run)
     return (
-        run.id,
-        "" if run.name in parts else run.name,
-        "" if run.project is None or run.project in parts else run.project,
+        _line(run.id),
+        "" if run.name in parts else _line(run.name),
+        "" if run.project is None or run.project in parts else _line(run.project),
         coloured(run.status),
         "-" if run.created is None else ago(run.created),
         "-" if run.duration is None else short_duration(run.duration),
@@ -201,4 +207,9 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return _line(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+
+
+def _line(text: str) -> str:
+    """One line that no terminal obeys: names, texts and keys are those of whoever wrote the run."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

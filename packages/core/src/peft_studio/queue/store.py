@@ -217,6 +217,7 @@ class Queue:
     def _payload(self, new: NewOperation) -> str:
         try:
             payload = json.dumps(dict(new.payload), ensure_ascii=False)
+            payload.encode()  # half of a surrogate pair is no text
         except (TypeError, ValueError) as error:
             raise InvalidConfig(f"a {new.kind} cannot be queued: its payload is no JSON", why=str(error)) from error
         self._guard.refuse(new, payload)

@@ -34,7 +34,7 @@ STEPS: dict[str, tuple[str, str, int]] = {
     "input there?": ("HEAD", r"/v1/inputs/", 0),
     "upload": ("PUT", r"/v1/inputs/", 0),
     "begin": ("PUT", r"/v1/job$", 0),
-    "state": ("GET", r"/v1/job$", 2),
+    "state": ("GET", r"/v1/job$", 1),
     "events": ("GET", r"/v1/events$", 1),
     "manifest": ("GET", r"/v1/artifact$", 0),
     "file": ("GET", r"/v1/artifact/.", 1),

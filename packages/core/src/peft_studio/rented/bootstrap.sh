@@ -35,7 +35,9 @@ stopped() {
 trap stopped TERM INT
 
 outlived() {
-    kill -KILL "$child" 2>/dev/null
+    guard=
+    kill -KILL "$worker" 2>/dev/null
+    worker=
     give_up "the worker has not ended the machine in time"
 }
 trap outlived USR1
@@ -179,7 +181,8 @@ PYTHON
 }
 
 give_up() {
-    [ -z "$guard" ] || kill "$guard" 2>/dev/null
+    [ -z "$guard" ] || kill -KILL "$guard" 2>/dev/null
+    guard=
     say "$*"
     if [ -z "${PEFT_STUDIO_WORKER_TEARDOWN:-}" ]; then
         say "there is no teardown recipe: the client must end this machine"

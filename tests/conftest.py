@@ -23,7 +23,7 @@ from peft_studio_testkit.tiny_model import write_facts, write_tiny_model
 
 ROOT = Path(__file__).parents[1]
 #: These take minutes, most of them waiting, whoever computes beside.
-LONGEST = ["test_rented_faults.py", "test_demo_command.py"]
+LONGEST = ["test_rented_faults.py", "test_rented_pauses.py", "test_demo_command.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

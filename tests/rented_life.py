@@ -141,8 +141,8 @@ class Life:
             self.lies.append(f"told {told.status} ({told.reason}) after {before}, and it was {truth}")
         self.told.append(told.status)
 
-    def verdict(self, job: JobRecord) -> list[str]:
-        """What is wrong in the end; empty when all is well."""
+    def books(self, job: JobRecord) -> list[str]:
+        """What does not agree with what the sandbox knows; empty when all is well."""
         wrong = list(self.lies)
         made = len(self.sandbox.pods.ever)
         if made != 1:
@@ -152,6 +152,11 @@ class Life:
             wrong.append("the numbers of the events are not 1, 2, 3, …")
         if self.seen != list(range(1, len(self.seen) + 1)):
             wrong.append(f"the events were shown as {self.seen}")
+        return wrong
+
+    def verdict(self, job: JobRecord) -> list[str]:
+        """What is wrong in the end of a job that should be completed; empty when all is well."""
+        wrong, events = self.books(job), self.ledger.events(job.id)
         lines = [event.data["message"] for event in events if event.type == "log"]
         if lines != LINES:
             wrong.append(f"{len(lines)} log lines arrived instead of {len(LINES)}, or other ones")

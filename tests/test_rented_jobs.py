@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from peft_studio import ConnectionFailed, ConnectorManager, InvalidConfig, JobStatus, PlatformError
 from peft_studio.homes import home_of, kept_adapter
+from peft_studio.ledger import JobRecord
 from peft_studio.models import JobEvent
+from peft_studio.reconcile import Reconciler
 from peft_studio_runpod.sandbox import RunpodSandbox
+from peft_studio_runpod.sandbox.pods import Pod
 
 from .rented_life import FILES, LINES
 
@@ -30,6 +34,15 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunpodS
 async def followed(manager: ConnectorManager, id: str) -> list[JobEvent]:
     """Everything that is shown until the job stops."""
     return [event async for event in manager.jobs.follow(id)]
+
+
+async def running(manager: ConnectorManager, sandbox: RunpodSandbox) -> tuple[JobRecord, Pod]:
+    """A job that runs for long, and its machine."""
+    sandbox.script(lines=LINES, files=FILES, running_seconds=100_000)
+    job = await manager.jobs.submit("runpod", sandbox.training_config())
+    sandbox.advance_until(str(job.platform_id), JobStatus.RUNNING)
+    (pod,) = sandbox.pods.values()
+    return job, pod
 
 
 async def test_a_job_that_was_never_fed_can_be_cancelled(sandbox, manager):
@@ -172,17 +185,64 @@ async def test_what_a_job_costs_is_told(sandbox, manager, ledger):
 
 async def test_a_machine_on_which_a_job_cannot_go_on_is_stopped_again(sandbox, manager, ledger):
     """It would cost the price of its GPUs for a job that stands still; another attempt may follow."""
-    sandbox.script(lines=LINES, files=FILES, running_seconds=100_000)
-    job = await manager.jobs.submit("runpod", sandbox.training_config())
-    sandbox.advance_until(job.platform_id, JobStatus.RUNNING)
+    job, pod = await running(manager, sandbox)
     await manager.jobs.pause(job.id)
-    (pod,) = sandbox.pods.values()
     sandbox.faults.add("status", "POST", "/v1/resume$", code=409, body='{"detail": "the deadline is near"}')
     with pytest.raises(PlatformError, match="the deadline is near"):
         await manager.jobs.resume(job.id)
     assert "EXITED" == pod.status
     await manager.jobs.resume(job.id)
     assert (JobStatus.RUNNING, "RUNNING") == (ledger.job(job.id).status, pod.status)
+    await manager.jobs.cancel(job.id)
+
+
+async def test_a_pause_that_broke_off_is_gone_on_with(sandbox, manager, ledger):
+    """The job has paused and its machine has not stopped, which costs: reconcile stops it."""
+    job, pod = await running(manager, sandbox)
+    sandbox.faults.add("reset_before", "POST", r"/v2/pods/\w+/action$")
+    with pytest.raises(ConnectionFailed):
+        await manager.jobs.pause(job.id)
+    assert "RUNNING" == pod.status
+    await Reconciler(manager, ledger).reconcile(["runpod"])
+    assert ("EXITED", []) == (pod.status, ledger.open_intents())
+    await manager.jobs.cancel(job.id)
+
+
+async def test_a_pause_that_broke_off_can_be_taken_back(sandbox, manager, ledger):
+    """Whoever resumes the job has thought better of it."""
+    job, pod = await running(manager, sandbox)
+    sandbox.faults.add("reset_before", "POST", "/v1/stop$")
+    with pytest.raises(ConnectionFailed):
+        await manager.jobs.pause(job.id)
+    assert ["pause"] == [intent.action for intent in ledger.open_intents()]
+    await manager.jobs.resume(job.id)
+    await Reconciler(manager, ledger).reconcile(["runpod"])
+    assert ("RUNNING", JobStatus.RUNNING) == (pod.status, ledger.job(job.id).status)
+    await manager.jobs.cancel(job.id)
+
+
+async def test_a_pause_that_was_refused_is_not_tried_for_ever(sandbox, manager, ledger):
+    """The platform has answered, and whoever asked has been told."""
+    job, _ = await running(manager, sandbox)
+    sandbox.faults.add("status", "POST", "/v1/stop$", code=409, body='{"detail": "it is about to end"}')
+    with pytest.raises(PlatformError, match="about to end"):
+        await manager.jobs.pause(job.id)
+    assert [] == ledger.open_intents()
+    await manager.jobs.cancel(job.id)
+
+
+async def test_a_resume_that_is_given_up_leaves_no_machine_on(sandbox, manager):
+    """Ctrl-C while the machine comes up: it is stopped again."""
+    job, pod = await running(manager, sandbox)
+    await manager.jobs.pause(job.id)
+    sandbox.faults.add("timeout", "POST", "/v1/resume$")
+    resuming = asyncio.create_task(manager.jobs.resume(job.id))
+    while not sandbox.count("POST", "/v1/resume$"):  # noqa: ASYNC110 -- a sandbox tells nobody
+        await asyncio.sleep(0.01)
+    assert "RUNNING" == pod.status
+    resuming.cancel()
+    await asyncio.wait([resuming])
+    assert "EXITED" == pod.status
     await manager.jobs.cancel(job.id)
 
 

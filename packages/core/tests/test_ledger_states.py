@@ -197,6 +197,7 @@ def overdue(ledger):
     [
         (Phase.SUBMITTING, timedelta(minutes=2), NextAction.FIND),
         (Phase.PENDING, timedelta(minutes=30), NextAction.ASK),
+        (Phase.PAUSING, timedelta(minutes=3), NextAction.RETRY),
         (Phase.CANCELLING, timedelta(seconds=30), NextAction.RETRY),
         (Phase.TEARING_DOWN, timedelta(seconds=30), NextAction.RETRY),
     ],
@@ -206,9 +207,10 @@ def test_every_phase_has_a_deadline(ledger, clock, phase, limit, action):
     ledger.record_intent("ps-job-a", "runpod", CONFIG)
     if phase is not Phase.SUBMITTING:
         ledger.record_submitted("ps-job-a", "pod-1")
-    if phase in (Phase.CANCELLING, Phase.TEARING_DOWN):
+    actions = {Phase.PAUSING: "pause", Phase.CANCELLING: "cancel", Phase.TEARING_DOWN: "teardown"}
+    if phase in actions:
         ledger.record_reachable("ps-job-a", JobStatus.RUNNING)
-        ledger.begin("ps-job-a", "cancel" if phase is Phase.CANCELLING else "teardown")
+        ledger.begin("ps-job-a", actions[phase])
     clock.now += limit - timedelta(seconds=1)
     assert [] == overdue(ledger)
     clock.advance(seconds=1)
@@ -309,3 +311,13 @@ def test_migration_is_all_or_nothing(old_file):
     assert 1 == sqlite3.connect(old_file).execute("PRAGMA user_version").fetchone()[0]
     columns = [row[1] for row in sqlite3.connect(old_file).execute("PRAGMA table_info(jobs)")]
     assert "changed" not in columns
+
+
+def test_a_job_that_is_over_need_not_be_paused(ledger):
+    """However it ended while the platform was asked to pause it."""
+    tag = submitted(ledger)
+    ledger.record_reachable(tag, JobStatus.RUNNING)
+    ledger.begin(tag, "pause")
+    ledger.record_reachable(tag, JobStatus.COMPLETED)
+
+    assert [] == ledger.open_intents()

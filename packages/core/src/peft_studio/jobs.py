@@ -20,6 +20,7 @@ from peft_studio.artifacts import copy_verified
 from peft_studio.breaker import Breakers
 from peft_studio.budget import Budget
 from peft_studio.errors import (
+    ConnectionFailed,
     InvalidConfig,
     JobNotFound,
     PeftStudioError,
@@ -204,9 +205,33 @@ class Jobs:
         return self._ledger.job(job.id)
 
     async def pause(self, id: str) -> JobRecord:
-        """Stop a job at a checkpoint."""
+        """Stop a job at a checkpoint.
+
+        The wish is in the ledger until the platform has answered: a machine that was rented for the job costs until it
+        stands still, and `reconcile` goes on with it.
+        """
         job = self._ledger.job(id)
         await self._reach(job)
+        if not job.status.is_terminal:
+            self._ledger.begin(job.id, "pause")
+        return await self.go_on_pausing(job.id)
+
+    async def go_on_pausing(self, id: str) -> JobRecord:
+        """Ask for what `pause` has written down; only a lost connection leaves it open."""
+        job = self._ledger.job(id)
+        await self._reach(job)
+        try:
+            paused = await self._pause(job)
+        except (ConnectionFailed, RateLimitError):
+            raise
+        except PeftStudioError:
+            self._ledger.settle(job.id, "pause", "refused")
+            raise
+        if paused.status is not JobStatus.RUNNING:
+            self._ledger.settle(job.id, "pause", "confirmed")
+        return paused
+
+    async def _pause(self, job: JobRecord) -> JobRecord:
         copying = []
         if self._manager.rents_machines(job.connector):  # its machine will stand still, and tell nothing any more
             copying.append(asyncio.create_task(self.drain(job.id)))
@@ -220,6 +245,7 @@ class Jobs:
 
     async def resume(self, id: str) -> JobRecord:
         """Let a stopped job go on."""
+        self._ledger.settle(self._ledger.job(id).id, "pause", "withdrawn")
         return await self._command(id, "resume_job", self._ledger.record_resumed)
 
     async def metrics(self, id: str) -> list[Mapping[str, Any]]:

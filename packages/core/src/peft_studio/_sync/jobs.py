@@ -93,8 +93,16 @@ class SyncJobs:
         return self._loop.run(self._jobs.go_on_cancelling(id))
 
     def pause(self, id: str) -> JobRecord:
-        """Stop a job at a checkpoint."""
+        """Stop a job at a checkpoint.
+
+        The wish is in the ledger until the platform has answered: a machine that was rented for the job costs until it
+        stands still, and `reconcile` goes on with it.
+        """
         return self._loop.run(self._jobs.pause(id))
+
+    def go_on_pausing(self, id: str) -> JobRecord:
+        """Ask for what `pause` has written down; only a lost connection leaves it open."""
+        return self._loop.run(self._jobs.go_on_pausing(id))
 
     def resume(self, id: str) -> JobRecord:
         """Let a stopped job go on."""

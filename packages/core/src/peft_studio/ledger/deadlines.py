@@ -22,6 +22,7 @@ class Phase(StrEnum):
 
     SUBMITTING = "submitting"
     PENDING = "pending"
+    PAUSING = "pausing"
     CANCELLING = "cancelling"
     TEARING_DOWN = "tearing down"
 
@@ -39,6 +40,7 @@ class NextAction(StrEnum):
 DEADLINES: Final = {
     Phase.SUBMITTING: (timedelta(minutes=2), NextAction.FIND),
     Phase.PENDING: (timedelta(minutes=30), NextAction.ASK),
+    Phase.PAUSING: (timedelta(minutes=3), NextAction.RETRY),
     Phase.CANCELLING: (timedelta(seconds=30), NextAction.RETRY),
     Phase.TEARING_DOWN: (timedelta(seconds=30), NextAction.RETRY),
 }
@@ -46,7 +48,12 @@ DEADLINES: Final = {
 #: After so long the actions above have not helped.
 LAST_DEADLINE: Final = timedelta(hours=24)
 
-_PHASES: Final = {"submit": Phase.SUBMITTING, "cancel": Phase.CANCELLING, "teardown": Phase.TEARING_DOWN}
+_PHASES: Final = {
+    "submit": Phase.SUBMITTING,
+    "pause": Phase.PAUSING,
+    "cancel": Phase.CANCELLING,
+    "teardown": Phase.TEARING_DOWN,
+}
 
 
 @frozen(kw_only=True)

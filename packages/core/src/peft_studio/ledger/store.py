@@ -144,7 +144,7 @@ class Ledger:
     # Intents.
 
     def begin(self, id: str, action: str, *, target: str | None = None, reason: str | None = None) -> None:
-        """Write down a cancel or teardown before the platform is called; one that is open already goes on."""
+        """Write down a pause, cancel or teardown before the platform is called; one that is open already goes on."""
         with self._transaction() as db:
             is_open = "SELECT 1 FROM intents WHERE job_id = ? AND action = ? AND target IS ? AND outcome IS NULL"
             if db.execute(is_open, (id, action, target)).fetchone() is None:
@@ -350,13 +350,14 @@ class Ledger:
         return True
 
     def _confirm_cancel(self, db: sqlite3.Connection, id: str) -> None:
-        """A job that is over need not be cancelled any more; if that is how it ended, the reason is the job's."""
+        """A job that is over need not be stopped any more; if that is how it ended, the reason is the job's."""
         db.execute(
             "UPDATE jobs SET reason = coalesce(reason, (SELECT reason FROM intents WHERE job_id = jobs.id"
             " AND action = 'cancel' AND outcome IS NULL)) WHERE id = ? AND status = ?",
             (id, JobStatus.CANCELLED.value),
         )
-        self._settle(db, id, "cancel", "confirmed")
+        for action in ("cancel", "pause"):
+            self._settle(db, id, action, "confirmed")
 
     def _note(self, db: sqlite3.Connection, id: str, text: str) -> None:
         """Keep what was refused; what is said again and again is kept once."""

@@ -51,6 +51,7 @@ class Reconciler:
         account = Account(connector=name)
         account = await self._settle_submissions(account)
         account = await self._settle_cancels(account)
+        account = await self._settle_pauses(account)
         for intent in self._open(name, "teardown"):
             await go_on_ending(self._manager, self._ledger, intent)
         return account
@@ -106,6 +107,16 @@ class Reconciler:
                 continue
             stopped += [job.id] if job.status.is_terminal else []
         return evolve(account, stopped=tuple(stopped))
+
+    async def _settle_pauses(self, account: Account) -> Account:
+        """A machine whose job was to pause costs until it stands still."""
+        for intent in self._open(account.connector, "pause"):
+            self._ledger.record_tried(intent.job_id, "pause")
+            try:
+                await self._manager.jobs.go_on_pausing(intent.job_id)
+            except PlatformError as error:
+                account = _with(account, f"job {intent.job_id} is not paused: {error}")
+        return account
 
     async def _refresh(self, account: Account) -> Account:
         """Ask for the jobs that go on, so that none is taken for alive that is over; budgets are kept here too."""

@@ -206,7 +206,7 @@ class RentedMachineConnector(TrainingConnector):
     async def resume_job(self, job_id: str) -> bool:
         """Start the machine again where it was stopped, and let the job go on from its checkpoint.
 
-        A machine on which it cannot go on is stopped again.
+        A machine on which it cannot go on, or is not waited for, is stopped again.
         """
         machine = await self.get_job_machine(job_id)
         if machine.state is not MachineState.STOPPED:
@@ -214,7 +214,7 @@ class RentedMachineConnector(TrainingConnector):
         await self.start_machine(job_id)
         try:
             return await self._go_on(job_id)
-        except PlatformError:
+        except (PlatformError, asyncio.CancelledError):
             await self.stop_machine(job_id)
             raise
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import sys
+import warnings
 
 import pytest
 
@@ -90,6 +91,8 @@ async def _run(function) -> None:
 def test_a_connection_that_comes_with_the_end_is_closed():
     """It would be forgotten by asyncio; Python tells of each socket that nobody closed."""
     forgotten = []
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()  # what other tests have left is theirs
     for _ in range(50):
         thread, listener = ServerThread(), Listener(_stubborn)
         thread.call(listener.open)

@@ -310,8 +310,20 @@ def aged(worker, since: datetime, **record: float) -> None:
 def test_money_counts_from_the_creation_that_comes_with_the_job(machine) -> None:
     """The platform bills the time before the worker came up, too; the client has asked it since when."""
     worker = machine(MAX_COST="5", HOURLY_RATE="2.5").finished(**{"adapter.bin": b"1"})
-    worker.folder.write_job({**worker.folder.read_job(), "created": "2026-01-31T12:00:00+00:00"})
+    created = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
+    worker.folder.write_job({**worker.folder.read_job(), "created": created.isoformat()})
     worker.start()
 
     assert "the machine's maximum cost of 5 USD is reached" == ended(worker)
-    assert "2026-01-31T12:00:00.000Z" == worker.job["started"]
+    assert created == datetime.fromisoformat(worker.job["started"])
+
+
+def test_a_creation_that_cannot_be_is_not_believed(machine) -> None:
+    """No machine takes a day to start: where the platform's clock is another one, the first start counts."""
+    worker = machine(DEADLINE="7200").finished(**{"adapter.bin": b"1"})
+    worker.folder.write_job({**worker.folder.read_job(), "created": "2026-01-31T12:00:00+00:00"})
+    before = datetime.now(UTC)
+    worker.start()
+
+    assert before - timedelta(seconds=1) < datetime.fromisoformat(worker.job["started"])
+    assert not worker.job["tearing_down"]

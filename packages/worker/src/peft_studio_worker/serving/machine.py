@@ -28,6 +28,8 @@ from peft_studio_worker.serving.watchdog import Decision, Limits, Pause, PushArt
 TICK: Final = 0.2
 #: Seconds between two notes that the machine is there, although its job has stopped.
 PRESENCE: Final = 60.0
+#: Seconds from a machine's creation to the first start of its worker, at the very most.
+_LONGEST_START: Final = 86_400.0
 #: Seconds that a job has to write its checkpoint when the machine goes down.
 GO_DOWN_PATIENCE: Final = 30.0
 
@@ -58,7 +60,7 @@ class Machine:
         """How long this machine may live."""
         settings, record = self._settings, self._record
         told = math.inf if settings.created is None else settings.created.timestamp()
-        began = min(record.first_start, told, self.run.machine_created) + record.stood_still
+        began = min(record.first_start, told, self._created_by_client()) + record.stood_still
         return Limits(began, settings.deadline, settings.max_cost, self._hourly_rate())
 
     def wake(self) -> None:
@@ -164,6 +166,11 @@ class Machine:
                 await self._push(reason, patience)
             case TearDown(reason):
                 await asyncio.to_thread(self._give_up, reason)
+
+    def _created_by_client(self) -> float:
+        """No machine is a day old when its worker first starts: then the clocks differ, or the mount is new."""
+        created = self.run.machine_created
+        return created if self._record.first_start - created < _LONGEST_START else math.inf
 
     def _end_if_late(self) -> None:
         """The limits hold also when nothing else can be known of the job, or written down."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from peft_studio import ConnectorManager
+from peft_studio import ConnectorManager, JobStatus
 from peft_studio.ledger import Ledger
 from peft_studio_huggingface.sandbox import HuggingFaceSandbox
 
@@ -25,6 +25,21 @@ async def test_a_job_ends_while_endpoints_are_away(tmp_path, monkeypatch):
             other = await manager.jobs.submit("huggingface", config, feed=False)
             assert ("cancelled", {}) == ((await manager.jobs.cancel(other.id)).status, sandbox.bills())
         assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+async def test_a_job_that_its_machine_has_paused_is_said_to_end(tmp_path, monkeypatch, caplog):
+    """A limit is near, and a Job cannot stand still: whoever follows is told, and not that Jobs cannot be paused."""
+    monkeypatch.setenv("PEFT_STUDIO_HOME", str(tmp_path / "home"))
+    with HuggingFaceSandbox(speed=60) as sandbox, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        async with ConnectorManager(ledger=ledger, credentials={"huggingface": sandbox.credentials()}) as manager:
+            sandbox.script(running_seconds=100_000)
+            job = await manager.jobs.submit("huggingface", sandbox.training_config())
+            sandbox.advance_until(job.platform_id, JobStatus.RUNNING)
+            sandbox.jobs[job.platform_id].pause()
+            assert "paused" == [event async for event in manager.jobs.follow(job.id)][-1].data["status"]
+            assert "its machine cannot stand still" in caplog.text
+            await manager.jobs.cancel(job.id)
+            assert {} == sandbox.bills()
 
 
 async def test_a_training_is_published(tmp_path, monkeypatch):

@@ -294,10 +294,16 @@ class Jobs:
             return
         job = self._ledger.job(job.id)
         if job.status is JobStatus.PAUSED:  # by a limit, or by its own machine
-            await self._manager.pause_job(job.connector, await self._reach(job))
+            await self._stand_still(job)
         for ended in await self.finish(job.id):
             for problem in ended.problems:
                 _log.warning("job %s: %s", job.id, problem)
+
+    async def _stand_still(self, job: JobRecord) -> None:
+        try:
+            await self._manager.pause_job(job.connector, await self._reach(job))
+        except UnsupportedCapability:
+            _log.warning("job %s is paused, but its machine cannot stand still: it ends, and what is on it", job.id)
 
     def _record_gone(self, id: str, error: JobNotFound) -> None:
         """The platform does not have the job: so it was wished, or it is lost."""

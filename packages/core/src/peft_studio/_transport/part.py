@@ -87,7 +87,8 @@ class PartFile:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             content = self._held()
             self._note.write_text(json.dumps(asdict(version)), encoding="utf-8")
-            content.truncate(0)
+            if content.seek(0, os.SEEK_END):  # ext4 writes a file that was ever truncated to the disk when it is closed
+                content.truncate(0)
             self._digest = hashlib.sha256()
             self.size = 0
 

@@ -13,7 +13,7 @@ from peft_studio import JobStatus
 from peft_studio_runpod.connector import RunpodConnector
 from peft_studio_runpod.sandbox import RunpodSandbox
 
-from .rented_faults import FAULTS, Step, struck
+from .rented_faults import FAULTS, Step, as_text, struck
 from .rented_life import FILES, LINES, Life
 
 #: The steps of each command.
@@ -27,6 +27,8 @@ BECOMES = {"pause": JobStatus.PAUSED, "resume": JobStatus.RUNNING, "cancel": Job
 ALIASES = {"stop machine": "status", "start machine": "status"}
 #: Seconds of the sandbox that a job runs: time passes when the test lets it.
 LONG = 100_000
+#: By fault and step: the steps of a command are struck in one life.
+Matrix = dict[tuple[str, str], str]
 NAMES = [*(name for name, (kind, _) in FAULTS.items() if kind != "refuse"), "other name"]
 
 
@@ -35,6 +37,15 @@ def sandbox() -> Iterator[RunpodSandbox]:
     """Its clock is a hundred times as fast as ours."""
     with RunpodSandbox(speed=100) as platform:
         yield platform
+
+
+@pytest.fixture(scope="module")
+def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    """What became of each fault; printed in the end, where nobody else runs tests beside."""
+    cells: Matrix = {}
+    yield cells
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + as_text(cells, [step for steps in STEPS.values() for step in steps]))  # noqa: T201 -- asked for
 
 
 @pytest.fixture
@@ -48,45 +59,45 @@ def life(sandbox: RunpodSandbox, tmp_path: Path) -> Iterator[Life]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pause_and_resume(life, name):
+def test_pause_and_resume(life, matrix, name):
     """The machine stands still and goes on; every line comes once, and the adapter comes home."""
-    asyncio.run(paused_and_resumed(life, {step: name for wish in ("pause", "resume") for step in STEPS[wish]}))
+    asyncio.run(paused_and_resumed(life, matrix, {step: name for wish in ("pause", "resume") for step in STEPS[wish]}))
 
 
 @pytest.mark.parametrize("step", [*STEPS["pause"], *STEPS["resume"]])
-def test_pause_and_resume_with_an_outage(life, step):
+def test_pause_and_resume_with_an_outage(life, matrix, step):
     """For as long as nobody is there."""
-    asyncio.run(paused_and_resumed(life, {step: "nobody there"}))
+    asyncio.run(paused_and_resumed(life, matrix, {step: "nobody there"}))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cancel(life, name):
+def test_cancel(life, matrix, name):
     """Cancelled is what the job was; nothing rented is left, and no line came twice."""
-    asyncio.run(cancelled(life, dict.fromkeys(STEPS["cancel"], name)))
+    asyncio.run(cancelled(life, matrix, dict.fromkeys(STEPS["cancel"], name)))
 
 
 @pytest.mark.parametrize("step", STEPS["cancel"])
-def test_cancel_with_an_outage(life, step):
+def test_cancel_with_an_outage(life, matrix, step):
     """For as long as nobody is there."""
-    asyncio.run(cancelled(life, {step: "nobody there"}))
+    asyncio.run(cancelled(life, matrix, {step: "nobody there"}))
 
 
-async def paused_and_resumed(life: Life, faults: dict[str, str]) -> None:
+async def paused_and_resumed(life: Life, matrix: Matrix, faults: dict[str, str]) -> None:
     """One life with these faults, by the steps that they strike."""
     id = await running(life)
     (pod,) = life.sandbox.pods.values()
-    await insist(life, id, "pause", faults)
+    await insist(life, matrix, id, "pause", faults)
     assert "EXITED" == pod.status
-    await insist(life, id, "resume", faults)
+    await insist(life, matrix, id, "resume", faults)
     assert "RUNNING" == pod.status
     life.sandbox.advance(LONG)
     assert [] == life.verdict(await life.inherit(id))
 
 
-async def cancelled(life: Life, faults: dict[str, str]) -> None:
+async def cancelled(life: Life, matrix: Matrix, faults: dict[str, str]) -> None:
     """The same for a job that is cancelled while it runs."""
     id = await running(life)
-    await insist(life, id, "cancel", faults)
+    await insist(life, matrix, id, "cancel", faults)
     assert [] == life.books(await life.inherit(id))
     lines = [event.data["message"] for event in life.ledger.events(id) if event.type == "log"]
     assert LINES[: len(lines)] == lines
@@ -101,9 +112,9 @@ async def running(life: Life) -> str:
     return id
 
 
-async def insist(life: Life, id: str, wish: str, faults: dict[str, str]) -> None:
+async def insist(life: Life, matrix: Matrix, id: str, wish: str, faults: dict[str, str]) -> None:
     """Give the command again until it succeeds: then it must be so. Each fault must have struck."""
-    hits = {}
+    hits, before = {}, len(life.troubles)
     with ExitStack() as until:
         for step in STEPS[wish].keys() & faults.keys():
             alias = ("alias", {"old": ALIASES.get(step, "state"), "new": "another"})
@@ -116,4 +127,5 @@ async def insist(life: Life, id: str, wish: str, faults: dict[str, str]) -> None
     life.compare(id)
     life.sandbox.faults.clear()
     assert BECOMES[wish] is life.job(id).status
+    matrix |= {(faults[step], step): "unnoticed" if before == len(life.troubles) else "again" for step in hits}
     assert [] == [step for step, count in hits.items() if not count()], "no request came to these steps"

@@ -217,7 +217,7 @@ class Jobs:
         return await self.go_on_pausing(job.id)
 
     async def go_on_pausing(self, id: str) -> JobRecord:
-        """Ask for what `pause` has written down; only a lost connection leaves it open."""
+        """Ask for what `pause` has written down; what may work the next time leaves it open."""
         job = self._ledger.job(id)
         await self._reach(job)
         try:

@@ -101,7 +101,7 @@ class SyncJobs:
         return self._loop.run(self._jobs.pause(id))
 
     def go_on_pausing(self, id: str) -> JobRecord:
-        """Ask for what `pause` has written down; only a lost connection leaves it open."""
+        """Ask for what `pause` has written down; what may work the next time leaves it open."""
         return self._loop.run(self._jobs.go_on_pausing(id))
 
     def resume(self, id: str) -> JobRecord:
